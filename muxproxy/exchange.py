@@ -45,8 +45,9 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 class Ask(msgspec.Struct, kw_only=True):
     """What the caller wants, as inspected. Numbers are counts; sizes are bytes or characters.
 
-    `text` is the last user-authored text (tool results excluded), `all_text` the whole
-    conversation; both are decoded on first use, so requests that no rule reads cost nothing.
+    `text` is the beginning (64 KiB) of the last user-authored text (tool results excluded);
+    `prompt_chars` counts all of it. The whole conversation is decoded only when asked for, by
+    inspection.all_text(). Drop `parts` once no rule will ask: it keeps the body alive.
     """
 
     dialect: str
@@ -66,6 +67,7 @@ class Ask(msgspec.Struct, kw_only=True):
     media_bytes: int = 0  # base64 bytes of inline media, part of body_bytes
     service_tier: str | None = None  # service tier asked for; None: not asked
     max_tokens: int | None = None
+    max_tokens_field: str | None = None  # the (dotted) member max_tokens came in; None: not sent
     n: int = 1
     user: str | None = None  # body's `user` / `metadata.user_id`
     include_usage: bool | None = None  # stream_options.include_usage as sent; None: not sent
@@ -73,7 +75,7 @@ class Ask(msgspec.Struct, kw_only=True):
     max_budget: object = None  # our own member, as sent (dollars); None: not sent
     cascade_config: object = None  # our own member of the enhanced endpoint, as sent
     text: str = ""
-    parts: object = None  # undecoded conversation, read by inspection.all_text()
+    parts: object = None  # the body, undecoded, for inspection.all_text()
 
 
 class Target(msgspec.Struct, frozen=True):
