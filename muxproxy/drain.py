@@ -9,25 +9,25 @@ import asyncio
 
 
 class InFlight:
-    """The exchanges under way, as their tasks."""
+    """The exchanges under way, by their tasks."""
 
     __slots__ = ("_empty", "draining", "tasks")
 
     def __init__(self) -> None:
-        self.tasks: set[asyncio.Task[object]] = set()
+        self.tasks: dict[asyncio.Task[object], object] = {}
         self.draining = False
         self._empty: asyncio.Future[None] | None = None
 
     def __len__(self) -> int:
         return len(self.tasks)
 
-    def enter(self, task: asyncio.Task[object]) -> None:
+    def enter(self, task: asyncio.Task[object], exchange: object) -> None:
         """An exchange begins."""
-        self.tasks.add(task)
+        self.tasks[task] = exchange
 
     def leave(self, task: asyncio.Task[object]) -> None:
         """An exchange has been settled."""
-        self.tasks.discard(task)
+        self.tasks.pop(task, None)
         if self._empty is not None and not self.tasks and not self._empty.done():
             self._empty.set_result(None)
 

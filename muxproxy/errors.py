@@ -1,10 +1,10 @@
 """Every way an exchange can fail, as one flat table: code, status, and whether a retry may help.
 
-    MuxError
-      status, code, message, retryable, details, headers
-    raised by any stage before the first byte went to the caller; `dialects.errors.render`
-    turns it into the caller's dialect. Messages are public: they never hold a prompt, a key
-    or a provider's body.
+MuxError
+  status, code, message, retryable, details, headers
+raised by any stage before the first byte went to the caller; `dialects.errors.render`
+turns it into the caller's dialect. Messages are public: they never hold a prompt, a key
+or a provider's body.
 """
 
 from __future__ import annotations

@@ -1,0 +1,6 @@
+"""`python -m muxproxy`."""
+
+from muxproxy.cli import run
+
+if __name__ == "__main__":
+    run()

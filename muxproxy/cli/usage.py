@@ -1,0 +1,56 @@
+"""`muxproxy usage`: what was spent, on what."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+
+from muxproxy.cli import ledger_file, table
+from muxproxy.ledger.costs import CostQuery
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Which calls, and how to group them."""
+    ledger_file.arguments(parser)
+    parser.add_argument(
+        "--since", type=ledger_file.since, metavar="DURATION", help="default 30d", default=None
+    )
+    parser.add_argument(
+        "--by",
+        default="provider,model",
+        metavar="NAMES",
+        help="provider, model, key, user, team, tag, rule, day, hour (default provider,model)",
+    )
+    parser.add_argument("--tz", default="UTC", help="time zone of the days, default UTC")
+    parser.add_argument("--limit", type=int, default=100, metavar="N")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Print the groups and their total."""
+    reader = ledger_file.open_reader(args)
+    if reader is None:
+        return 2
+    now = int(time.time() * 1000)
+    groups = tuple(part.strip() for part in args.by.split(",") if part.strip())
+    start = args.since if args.since is not None else now - 30 * 86_400_000
+    query = CostQuery(start=start, end=now + 1000, group_by=groups, tz=args.tz, limit=args.limit)
+    with reader:
+        try:
+            report = reader.costs(query)
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            return 2
+    if args.json:
+        for row in report["rows"]:
+            print(json.dumps(row))
+        return 0
+    head = [*groups, *_FIGURES]
+    rows = [[row.get(name) for name in head] for row in report["rows"]]
+    rows.append(["total", *[""] * (len(groups) - 1), *(report["totals"][f] for f in _FIGURES)])
+    print(table.render([name.upper() for name in head], rows))
+    return 0
+
+
+_FIGURES = ("requests", "errors", "input_total", "output_total", "cache_hit_rate", "cost_usd")

@@ -1,0 +1,1 @@
+"""The YAML file: structs (`model`), reading (`load`), meaning (`check`), schema and dump."""

@@ -1,0 +1,118 @@
+"""Doubts: the configuration works, and probably not as meant."""
+
+from __future__ import annotations
+
+from muxproxy.config import when
+from muxproxy.config.model import Config, Rule, Strategy
+from muxproxy.config.notes import Notes, Path
+from muxproxy.config.units import Expected, amount, rate
+
+BUILT = ("heuristic",)
+_LISTED = ("cheapest", "fastest", "weighted")
+_MEANS_PATH = frozenset({"path", "endpoint", "header"})
+
+
+def examine(config: Config, notes: Notes) -> None:
+    """Everything doubtful."""
+    _providers(config, notes)
+    _strategies(config, notes)
+    _shadowed(config, notes)
+    _hours(config, notes)
+    _zero(config, notes)
+    if config.keys and config.auth.mode == "open":
+        notes.warn(("keys",), "keys are not checked while auth.mode is open", "mode: keys")
+    for alias in config.models:
+        prefix, slash, _ = alias.partition("/")
+        if slash and prefix in config.providers:
+            notes.warn(("models", alias), f"this alias hides the model {alias} of {prefix}")
+
+
+def _providers(config: Config, notes: Notes) -> None:
+    if not config.providers:
+        notes.warn((), "no providers: there is nowhere to send a request")
+    for name, provider in config.providers.items():
+        path: Path = ("providers", name, "api_key")
+        if provider.missing_key is not None:
+            use = "off unless callers bring their own key" if config.auth.mode == "open" else "off"
+            notes.warn(path, f"{provider.missing_key} is not set: provider {name} is {use}")
+        loopback = any(h in provider.base_url for h in ("//127.", "//localhost", "//[::1]"))
+        if provider.api_key and provider.base_url.startswith("http://") and not loopback:
+            notes.warn(
+                ("providers", name, "base_url"), "the key travels unencrypted", "use https://"
+            )
+        if provider.insecure_skip_verify:
+            notes.warn(
+                ("providers", name, "insecure_skip_verify"),
+                "certificates are not verified: anyone on the way can read the key",
+                "name the authority with ca:",
+            )
+
+
+def _strategies(config: Config, notes: Notes) -> None:
+    for alias, spec in config.models.items():
+        if not isinstance(spec, Strategy) or spec.strategy in BUILT:
+            continue
+        used = "the listed order" if spec.models and not spec.cheap else "heuristic"
+        notes.warn(
+            ("models", alias, "strategy"),
+            f"strategy {spec.strategy} is not built yet; {used} is used",
+        )
+
+
+def _shadowed(config: Config, notes: Notes) -> None:
+    """Rules that no request reaches."""
+    catcher: tuple[int, Rule] | None = None
+    seen: dict[str, int] = {}
+    for at, rule in enumerate(config.rules):
+        fields = _fields(rule)
+        if catcher is not None and (_to_all(catcher[1]) or not fields & _MEANS_PATH):
+            where = f"rules[{catcher[0]}] {catcher[1].name}"
+            notes.warn(("rules", at), f"never reached: {where} always matches", "move it up")
+            continue
+        ends = not rule.continue_ and not rule.shadow
+        key = repr(rule.when or {})
+        if key in seen and rule.when:
+            earlier = config.rules[seen[key]].name
+            notes.warn(
+                ("rules", at, "when"), f"never matches: rule {earlier} has the same conditions"
+            )
+        elif ends:
+            seen[key] = at
+        if ends and not rule.when and (catcher is None or _to_all(rule)):
+            catcher = (at, rule)
+
+
+def _fields(rule: Rule) -> frozenset[str]:
+    tree = when.parse(rule.when, lambda *_: None)
+    return frozenset(test.field for test in when.tests(tree))
+
+
+def _to_all(rule: Rule) -> bool:
+    """A rule without `to` applies to every path; one with `to` only to chat."""
+    return rule.to is None
+
+
+def _hours(config: Config, notes: Notes) -> None:
+    for at, rule in enumerate(config.rules):
+        given = rule.when or {}
+        if ({"hour", "weekday"} & set(given)) and "tz" not in given:
+            field = "hour" if "hour" in given else "weekday"
+            notes.warn(("rules", at, "when", field), "is read in UTC", "add tz: Europe/Berlin")
+
+
+def _zero(config: Config, notes: Notes) -> None:
+    """Ceilings that no request can meet."""
+    for at, budget in enumerate(config.budgets):
+        try:
+            nothing = amount(budget.limit).value == 0
+        except Expected:
+            continue
+        if nothing and not budget.shadow and budget.on_exceed != "warn":
+            notes.warn(("budgets", at, "limit"), "no request can meet a limit of nothing")
+    for at, limit in enumerate(config.limits):
+        for field, text in (("requests", limit.requests), ("tokens", limit.tokens)):
+            try:
+                if text is not None and rate(text).number == 0:
+                    notes.warn(("limits", at, field), "no request can meet a limit of nothing")
+            except Expected:
+                continue

@@ -1,0 +1,334 @@
+"""The YAML file as frozen structs: every key a user may write, with its default.
+
+Values are as written; `config.units` reads durations, sizes, rates and money, `config.load`
+builds the tree and reports faults, `config.schema` makes the JSON Schema from these structs. The
+string under a field is its documentation and its description in the schema. Nobody but
+`config.load`'s caller reads the environment or the file.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+
+class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Unknown keys are errors."""
+
+
+class Secret(str):
+    """A string that shows as *** in repr, str, f-strings and %-formatting.
+
+    Real string operations (`+`, `.encode()`, `==`, hashing) see the value; `reveal()` gives it
+    as a plain str.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+    def __str__(self) -> str:
+        return "***"
+
+    def __format__(self, spec: str) -> str:
+        return format("***", spec)
+
+    def reveal(self) -> str:
+        """The value itself."""
+        return str.__getitem__(self, slice(None))
+
+
+def _kind(name: str, *examples: str | int) -> Meta:
+    """Marks a text field that `config.load` reads with the parser of that name."""
+    extra: dict[str, Any] = {"examples": list(examples)} if examples else {}
+    return Meta(extra={"kind": name}, extra_json_schema=extra)
+
+
+Duration = Annotated[str, _kind("duration", "250ms", "30s", "5m", "12h", "7d")]
+Size = Annotated[str | int, _kind("size", "64KiB", "64MiB", "10MB", 65536)]
+RateText = Annotated[str, _kind("rate", "10/s", "600/min", "200k/hour")]
+WindowText = Annotated[
+    str, _kind("window", "minute", "hour", "day", "week", "month", "rolling 24h", "prepaid", "run")
+]
+Amount = Annotated[str | int | float, _kind("amount", "$10", "200k tokens")]
+Zone = Annotated[str, _kind("zone", "UTC", "Europe/Berlin")]
+Url = Annotated[str, _kind("url", "https://api.openai.com/v1")]
+Egress = Annotated[str, _kind("egress", "http://proxy.corp:3128", "none")]
+Address = Annotated[str, _kind("address", "127.0.0.1:8787", "[::1]:8787", "unix:/run/mux.sock")]
+State = Annotated[str, _kind("state", "./muxproxy.db")]
+HeaderName = Annotated[str, _kind("header", "x-user")]
+Digest = Annotated[str, _kind("sha256")]
+Hidden = Annotated[str, _kind("secret")]
+Glob = Annotated[str, _kind("glob", "gpt-4o*")]
+# Set by the loader, never by a user: not in the schema, refused in the file.
+Internal = Annotated[str, _kind("internal")]
+
+Scope = Literal["all", "key", "user", "team", "tag", "model", "provider", "rule", "run"]
+
+
+class Tls(_Strict, frozen=True, kw_only=True):
+    """A TLS listener: PEM files; `client_ca` turns on mutual TLS."""
+
+    cert: str
+    """PEM file with the certificate chain."""
+    key: str
+    """PEM file with the private key."""
+    client_ca: str | None = None
+    """PEM file of the authority whose client certificates are required."""
+    http2: bool = True
+    """Offer HTTP/2 by ALPN."""
+
+
+class Listen(_Strict, frozen=True, kw_only=True):
+    """Where to listen, with TLS."""
+
+    address: Address = "127.0.0.1:8787"
+    """host:port, :port or unix:/path."""
+    tls: Tls | None = None
+
+
+class JwtAuth(_Strict, frozen=True, kw_only=True):
+    """How callers' tokens are verified with `mode: jwt`."""
+
+    jwks: str | None = None
+    """URL or file of the key set."""
+    issuer: str | None = None
+    """Required `iss`."""
+    audience: str | None = None
+    """Required `aud`."""
+
+
+class Auth(_Strict, frozen=True, kw_only=True):
+    """Who may call."""
+
+    mode: Literal["open", "keys", "jwt"] = "open"
+    """open: anyone who reaches the listener (loopback only). keys: holders of a key of `keys:`."""
+    user_header: HeaderName | None = None
+    """A request header that names the user."""
+    run_header: HeaderName | None = None
+    """A request header that names the run, besides x-muxproxy-run."""
+    jwt: JwtAuth | None = None
+
+
+class Key(_Strict, frozen=True, kw_only=True):
+    """One muxproxy key. Exactly one of `sha256` and `value`."""
+
+    name: str
+    """What budgets, logs and reports call it; never secret."""
+    sha256: Digest | None = None
+    """Hex SHA-256 of the key."""
+    value: Hidden | None = None
+    """The key itself, from the environment: "${APP_KEY}"."""
+    user: str | None = None
+    team: str | None = None
+    tags: list[str] = []
+    models: list[Glob] | None = None
+    """Globs of aliases and models this key may use; null: all."""
+
+
+class Timeouts(_Strict, frozen=True, kw_only=True):
+    """How long to wait for a provider."""
+
+    connect: Duration = "10s"
+    """TCP and TLS."""
+    first_byte: Duration = "600s"
+    """From the request sent to the head of the answer."""
+    idle: Duration = "120s"
+    """Between two reads of a body."""
+    total: Duration | None = None
+    """The whole exchange; null: no bound."""
+
+
+class Pool(_Strict, frozen=True, kw_only=True):
+    """Connections kept per origin."""
+
+    max_connections: int = 1000
+    max_idle: int = 100
+    idle_expiry: Duration = "50s"
+
+
+class Provider(_Strict, frozen=True, kw_only=True):
+    """One upstream API."""
+
+    dialect: Literal["openai", "responses", "anthropic", "gemini"]
+    """The wire format it speaks. responses: reached only through the Responses API."""
+    base_url: Url
+    """Where it is; a path such as /v1 is kept."""
+    api_key: Hidden | None = None
+    """Replaces the caller's. Unset: the caller's own key passes through (auth open)."""
+    price: Literal["free"] | None = None
+    """free: a local model that never touches a dollar budget."""
+    unknown_price: Literal["deny", "allow"] | dict[str, str | int | float] | None = None
+    """As the global `unknown_price`, for this provider."""
+    usage_injection: Literal["auto", "on", "off"] = "auto"
+    """Ask for usage in streams (stream_options.include_usage) and take the extra chunk out."""
+    hosts: list[str] = []
+    """Further hosts of absolute-form requests that mean this provider."""
+    headers: dict[str, str] = {}
+    """Set on every request sent to it."""
+    ca: str | None = None
+    """PEM file trusted besides the system's store."""
+    insecure_skip_verify: bool = False
+    proxy: Egress | None = None
+    """Egress proxy; default from HTTPS_PROXY and NO_PROXY; none: direct."""
+    timeouts: Timeouts = Timeouts()
+    pool: Pool = Pool()
+    models: list[str] = []
+    """Names shown in /v1/models."""
+    on_abort: Literal["cancel"] | dict[str, str] = "cancel"
+    """When the caller leaves: cancel, or {drain: 30s} to read the rest and learn the usage."""
+    missing_key: Internal | None = None
+    """The unset environment variable that `api_key` named; None: the key is set or not needed."""
+
+
+class Strategy(_Strict, frozen=True, kw_only=True):
+    """An alias resolved by a strategy."""
+
+    strategy: Literal[
+        "heuristic", "semantic", "cascade", "hybrid", "cheapest", "fastest", "weighted"
+    ]
+    cheap: str | None = None
+    """An alias or provider/model."""
+    strong: str | None = None
+    """An alias or provider/model."""
+    threshold: float = 0.5
+    """Score in 0..1 from which the strong model is used."""
+    models: list[str] = []
+    """The candidates of cheapest, fastest and weighted."""
+    weights: list[float] = []
+    """One per entry of `models`."""
+
+
+class Rule(_Strict, frozen=True, kw_only=True):
+    """First match wins; `continue: true` goes on after its effects."""
+
+    name: str
+    when: dict[str, Any] | None = None
+    """Conditions, all of which must hold; absent: every request."""
+    to: str | list[str] | None = None
+    """Where it goes: an alias, provider/model, or a list in order of fall-back."""
+    deny: str | None = None
+    """Refuse with this text (403)."""
+    set: dict[str, Any] = {}
+    """Members put into the request body, such as {max_tokens: 1024}."""
+    tag: str | list[str] | None = None
+    """Tags for budgets, reports and later rules."""
+    continue_: bool = msgspec.field(name="continue", default=False)
+    """Go on to the next rules after these effects."""
+    shadow: bool = False
+    """Record that it would have matched, and do nothing."""
+    sticky: bool = True
+    """A choice made from text stays with its conversation."""
+
+
+class Budget(_Strict, frozen=True, kw_only=True):
+    """A ceiling in dollars ("$10") or tokens ("200k tokens")."""
+
+    name: str
+    per: Scope = "all"
+    """Whose spending is counted together."""
+    limit: Amount
+    window: WindowText = "day"
+    """minute hour day week month | rolling 24h | prepaid | run."""
+    tz: Zone = "UTC"
+    """IANA time zone in which windows begin."""
+    hold: Literal["expected", "worst"] = "expected"
+    """How much a request reserves before it is forwarded."""
+    clamp: bool = False
+    """Lower max_tokens to what the budget still affords."""
+    on_exceed: Literal["block", "warn"] | dict[str, str] = "block"
+    """block (402), warn, or {downgrade: ALIAS}."""
+    thresholds: list[int] = msgspec.field(default_factory=lambda: [50, 80, 100])
+    """Percentages at which an event is reported, once per window."""
+    stop_stream: bool = False
+    """End a running stream at the limit."""
+    shadow: bool = False
+    """Count and report, refuse nothing."""
+    when: dict[str, Any] | None = None
+    """Which requests it covers; absent: all."""
+
+
+class Limit(_Strict, frozen=True, kw_only=True):
+    """Rates such as 600/min, 200k/hour; `concurrent` is a count in flight."""
+
+    name: str
+    per: Scope = "all"
+    requests: RateText | None = None
+    tokens: RateText | None = None
+    concurrent: int | None = None
+
+
+class Server(_Strict, frozen=True, kw_only=True):
+    """Bounds of the door."""
+
+    max_header_bytes: Size = "64KiB"
+    max_body_bytes: Size = "64MiB"
+    header_timeout: Duration = "30s"
+    body_timeout: Duration = "60s"
+    """Without a byte of the request body."""
+    keep_alive: Duration = "75s"
+    max_connections: int = 20000
+    inside_hosts: list[str] = []
+    """Loopback, link-local and metadata hosts that absolute-form and CONNECT may reach."""
+    unknown_hosts: Literal["forward", "refuse"] = "forward"
+    """Absolute-form requests to a host of no provider."""
+    connect: Literal["tunnel", "refuse"] = "tunnel"
+    """CONNECT to a host of no provider."""
+
+
+class Defaults(_Strict, frozen=True, kw_only=True):
+    """Used where the caller says nothing."""
+
+    model: str | None = None
+    """An alias, provider/model or a bare name."""
+    max_tokens: int | None = None
+    temperature: float | None = None
+
+
+class Log(_Strict, frozen=True, kw_only=True):
+    """What is logged. Bodies and keys never are."""
+
+    format: Literal["text", "json"] = "text"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    exchanges: Literal["all", "errors", "off"] = "errors"
+    """Which calls get a log line."""
+
+
+class Config(_Strict, frozen=True, kw_only=True):
+    """The whole file."""
+
+    listen: Address | Listen = "127.0.0.1:8787"
+    """host:port, :port or unix:/path; a mapping for TLS."""
+    admin: Address | None = None
+    """null: the control plane on the same door; host:port: a door of its own."""
+    state: State = "./muxproxy.db"
+    """The SQLite file, or redis://... / postgresql://... for a fleet."""
+    auth: Auth = Auth()
+    keys: list[Key] = []
+    hosts: list[str] = []
+    """Further names accepted in Host, besides loopback and the listen address."""
+    origins: list[str] = []
+    """Web origins whose pages may call."""
+    server: Server = Server()
+    drain_timeout: Duration = "30s"
+    """How long running exchanges may take to end at shutdown."""
+    durability: Literal["strict", "relaxed", "power"] = "strict"
+    """strict: a hold is safe against kill -9 before its request is forwarded."""
+    on_ledger_failure: Literal["refuse", "pass"] = "refuse"
+    retention: Duration | None = None
+    """How long calls are kept; null: for ever."""
+    unknown_price: Literal["deny", "allow"] | dict[str, str | int | float] = "deny"
+    """deny, allow, or {input: $3, output: $15} per million tokens."""
+    prices: dict[str, dict[str, Any]] = {}
+    """provider/model glob -> {input, output, cache_read, ...} in dollars per million tokens."""
+    providers: dict[str, Provider] = {}
+    models: dict[str, str | list[str] | Strategy] = {}
+    """The names callers may use; a list is an order of fall-back."""
+    rules: list[Rule] = []
+    budgets: list[Budget] = []
+    limits: list[Limit] = []
+    defaults: Defaults = Defaults()
+    log: Log = Log()

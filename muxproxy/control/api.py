@@ -1,0 +1,118 @@
+"""The control plane: Starlette routes over what the runtime offers.
+
+Imported with the first control request, not on the data path. Writes need
+`content-type: application/json`, which a web page cannot send across origins without asking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any, Protocol
+
+import orjson
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from muxproxy.control import metrics_page, openapi
+from muxproxy.control.analytics import Analytics
+from muxproxy.control.listing import Listed, models, providers
+from muxproxy.control.queries import call_id, filters_of, limit_of
+from muxproxy.errors import MuxError
+from muxproxy.exchange import Receipt
+from muxproxy.ledger.reports import AsyncReader, receipt_json
+
+
+class Source(metrics_page.Source, Listed, Protocol):
+    """What the control plane needs of the running muxproxy."""
+
+    def pools(self) -> Mapping[str, Mapping[str, int]]: ...
+    def ledger_path(self) -> str: ...
+    def find_call(self, id: int) -> Receipt | None: ...
+    def reload(self) -> None: ...
+
+
+ASGIApp = Callable[[MutableMapping[str, Any], Any, Any], Awaitable[None]]
+
+
+def build(source: Source) -> ASGIApp:
+    """The application."""
+    reader = AsyncReader(source.ledger_path())
+    control = _Control(source, reader)
+    analytics = Analytics(source.budgets, reader)
+    routes = [
+        Route("/metrics", control.metrics),
+        Route("/docs", control.docs),
+        Route("/openapi.json", control.openapi),
+        Route("/v1/models", control.models),
+        Route("/providers", control.providers),
+        Route("/v1/providers", control.providers),
+        Route("/v1/calls", control.calls),
+        Route("/v1/calls/{id}", control.call),
+        Route("/v1/config/reload", control.reload, methods=["POST"]),
+        Route("/v1/analytics/costs", analytics.costs),
+        Route("/v1/analytics/budgets", analytics.budgets),
+        Route("/user/stats", analytics.user_stats),
+    ]
+    return Starlette(routes=routes, exception_handlers={MuxError: _error})
+
+
+def reply(body: object, status: int = 200) -> Response:
+    """JSON."""
+    return Response(orjson.dumps(body, default=str), status, media_type="application/json")
+
+
+async def _error(request: Request, error: Exception) -> Response:
+    del request
+    assert isinstance(error, MuxError)
+    body = {"error": {"code": error.code, "message": error.message, **error.details}}
+    return reply(body, error.status)
+
+
+class _Control:
+    def __init__(self, source: Source, reader: AsyncReader) -> None:
+        self._source = source
+        self._reader = reader
+
+    async def metrics(self, request: Request) -> Response:
+        del request
+        page = metrics_page.render(self._source)
+        return Response(page, media_type=metrics_page.CONTENT_TYPE_LATEST)
+
+    async def docs(self, request: Request) -> Response:
+        del request
+        return HTMLResponse(openapi.page())
+
+    async def openapi(self, request: Request) -> Response:
+        del request
+        return reply(openapi.document())
+
+    async def models(self, request: Request) -> Response:
+        anthropic = "anthropic-version" in request.headers
+        return reply(models(self._source, anthropic=anthropic))
+
+    async def providers(self, request: Request) -> Response:
+        del request
+        return reply({"providers": providers(self._source)})
+
+    async def calls(self, request: Request) -> Response:
+        query: Mapping[str, str] = request.query_params
+        found = await self._reader.calls(filters_of(query), limit_of(query))
+        return reply({"calls": [receipt_json(receipt) for receipt in found]})
+
+    async def call(self, request: Request) -> Response:
+        receipt = self._source.find_call(call_id(request.path_params["id"]))
+        if receipt is None:
+            raise MuxError("not_found", "no call has this id (yet: it may still be under way)")
+        return reply(receipt_json(receipt))
+
+    async def reload(self, request: Request) -> Response:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip()
+        if kind != "application/json":
+            raise MuxError("invalid_request", "send content-type: application/json")
+        try:
+            self._source.reload()
+        except (OSError, ValueError) as error:
+            raise MuxError("invalid_request", f"the last good one stays: {error}") from None
+        return reply({"status": "reloaded"})

@@ -1,0 +1,81 @@
+"""What /v1/models and /v1/providers show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from muxproxy.config.model import Config, Strategy
+from muxproxy.ledger.reports import iso_ms
+
+
+class Listed(Protocol):
+    """Where the figures come from."""
+
+    config: Config
+
+    def pools(self) -> Mapping[str, Mapping[str, int]]: ...
+
+
+def _names(config: Config) -> Iterator[tuple[str, str]]:
+    """(name a caller may use, who owns it), aliases first, without duplicates."""
+    seen: set[str] = set()
+    for alias in config.models:
+        seen.add(alias)
+        yield alias, "muxproxy"
+    for name, provider in config.providers.items():
+        for model in provider.models:
+            if (full := f"{name}/{model}") not in seen:
+                seen.add(full)
+                yield full, name
+    for target in config.models.values():
+        for text in _targets(target):
+            owner, slash, _ = text.partition("/")
+            if slash and owner in config.providers and text not in seen:
+                seen.add(text)
+                yield text, owner
+
+
+def _targets(target: str | list[str] | Strategy) -> list[str]:
+    if isinstance(target, Strategy):
+        return [*filter(None, (target.cheap, target.strong)), *target.models]
+    return [target] if isinstance(target, str) else target
+
+
+def models(source: Listed, *, anthropic: bool) -> dict[str, Any]:
+    """OpenAI's list shape, or Anthropic's for a caller that sends anthropic-version."""
+    names = list(_names(source.config))
+    if anthropic:
+        data = [
+            {"type": "model", "id": name, "display_name": name, "created_at": iso_ms(0)}
+            for name, _ in names
+        ]
+        first = names[0][0] if names else None
+        last = names[-1][0] if names else None
+        return {"data": data, "has_more": False, "first_id": first, "last_id": last}
+    listed: list[dict[str, Any]] = [
+        {"id": name, "object": "model", "created": 0, "owned_by": owner} for name, owner in names
+    ]
+    return {"object": "list", "data": listed}
+
+
+def providers(source: Listed) -> list[dict[str, Any]]:
+    """Each provider: what it speaks, where it is, whether it has a key, its connections."""
+    pools = source.pools()
+    found = []
+    for name, provider in source.config.providers.items():
+        parts = urlsplit(provider.base_url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        found.append(
+            {
+                "name": name,
+                "dialect": provider.dialect,
+                "base_url": f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}",
+                "key": "set" if provider.api_key else "the caller's own",
+                "free": provider.price == "free",
+                "connections": pools.get(f"{host}:{port}", {}),
+            }
+        )
+    return found

@@ -1,0 +1,96 @@
+"""What the connections of one door share. Owned by `Door`; connections only borrow it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from email.utils import formatdate
+from typing import Any, Literal, Protocol
+
+from muxproxy.doors.head import HeadParser
+from muxproxy.doors.limits import DoorLimits, DoorStats
+from muxproxy.errors import MuxError
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Any, Any, Any], Awaitable[None]]
+
+ConnectPolicy = Callable[[str, int], "Literal['tunnel'] | MuxError"]
+# An IP address that a tunnel's host resolved to: may we connect there?
+PermitAddress = Callable[[str], bool]
+
+
+class Peer(Protocol):
+    """One open connection, as the sweep and the drain see it."""
+
+    deadline: float  # loop time after which `expired` is called; inf: none
+
+    def expired(self) -> None: ...
+    def close_if_idle(self) -> None: ...
+    def abort(self) -> None: ...
+
+
+class Running(Protocol):
+    """One call of the app."""
+
+    task: asyncio.Task[None] | None
+
+
+class DoorState:
+    """Limits, counts, clock and registries of one door."""
+
+    __slots__ = (
+        "app",
+        "clock",
+        "connect_policy",
+        "date",
+        "draining",
+        "emptied",
+        "interval",
+        "limits",
+        "loop",
+        "parser",
+        "peers",
+        "permit_address",
+        "running",
+        "stats",
+    )
+
+    def __init__(self, app: App, limits: DoorLimits, loop: asyncio.AbstractEventLoop) -> None:
+        self.app = app
+        self.limits = limits
+        self.loop = loop
+        self.stats = DoorStats()
+        self.parser = HeadParser(limits)
+        self.peers: set[Peer] = set()
+        self.running: set[Running] = set()
+        self.draining = False
+        self.emptied = asyncio.Event()
+        self.connect_policy: ConnectPolicy | None = None
+        self.permit_address: PermitAddress | None = None
+        shortest = min(
+            limits.header_timeout,
+            limits.body_timeout,
+            limits.keep_alive,
+            limits.send_timeout,
+            limits.linger,
+        )
+        self.interval = min(1.0, max(0.01, shortest / 4))  # of the sweep, seconds
+        self.tick()
+
+    def tick(self) -> None:
+        """Moves the coarse clock. It stands still between ticks, so that a connection's deadline
+        costs an addition; it runs ahead by one interval, so that none comes too early."""
+        self.clock = self.loop.time() + self.interval
+        self.date = b"\r\ndate: " + formatdate(usegmt=True).encode("ascii")
+
+    def refused(self, code: str) -> None:
+        counts = self.stats.refused
+        counts[code] = counts.get(code, 0) + 1
+
+    def left(self) -> None:
+        """Called whenever a connection or a call of the app is over."""
+        if self.draining and not self.peers and not self.running:
+            self.emptied.set()

@@ -1,0 +1,45 @@
+"""The most tokens a model generates in one answer, where its maker says so.
+
+The price table has context windows only. A bound that is too low would break `hold: worst`, so
+only families whose documentation states one are here; all others fall back on their context
+window. Source: the makers' model pages as of 2026-11.
+"""
+
+from __future__ import annotations
+
+# Prefix of the model's name without its path -> tokens. The first that fits counts.
+MAX_OUTPUT: tuple[tuple[str, int], ...] = (
+    ("claude-3-opus", 4_096),
+    ("claude-3-haiku", 4_096),
+    ("claude-3-sonnet", 4_096),
+    ("claude-3-5-", 8_192),
+    ("claude-3-7-sonnet", 128_000),
+    ("claude-sonnet-4-0", 64_000),
+    ("claude-sonnet-4-2", 64_000),
+    ("claude-sonnet-4-5", 64_000),
+    ("claude-haiku-4-5", 64_000),
+    ("claude-opus-4-0", 32_000),
+    ("claude-opus-4-1", 32_000),
+    ("claude-opus-4-5", 64_000),
+    ("gpt-3.5-turbo", 4_096),
+    ("gpt-4-turbo", 4_096),
+    ("gpt-4o", 16_384),
+    ("gpt-4.1", 32_768),
+    ("gpt-5", 128_000),
+    ("o1", 100_000),
+    ("o3", 100_000),
+    ("o4-mini", 100_000),
+    ("gemini-1.5", 8_192),
+    ("gemini-2.0", 8_192),
+    ("gemini-2.5", 65_536),
+    ("gemini-3", 65_536),
+)
+
+
+def max_output(model: str) -> int | None:
+    """The limit of `model` (a path before the name is ignored), or None when not known."""
+    name = model.rpartition("/")[2].lower()
+    for prefix, limit in MAX_OUTPUT:
+        if name.startswith(prefix):
+            return limit
+    return None

@@ -1,0 +1,128 @@
+"""The data path. `Proxy` holds what every exchange shares; `road.Exchange` is one exchange."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from muxproxy import exchange as words
+from muxproxy.budget import Budgets
+from muxproxy.dialects.paths import Route
+from muxproxy.drain import InFlight
+from muxproxy.exchange import Receipt
+from muxproxy.ledger import Ledger
+from muxproxy.limits import Limits, ProviderHeadroom
+from muxproxy.metrics import Metrics
+from muxproxy.money import dollars
+from muxproxy.proxy.relay import Sink
+from muxproxy.proxy.road import Exchange
+from muxproxy.proxy.settling import Verdict
+from muxproxy.proxy.snapshot import Service, Snapshot
+from muxproxy.tap.counting import TokenCounter
+from muxproxy.upstream import Upstreams
+
+__all__ = ["Exchange", "Proxy", "Service", "Snapshot"]
+
+
+class Proxy:
+    """What outlives a configuration, and the snapshot in force."""
+
+    def __init__(  # noqa: PLR0913 -- everything shared is passed in, once, by runtime
+        self,
+        snapshot: Snapshot,
+        *,
+        upstreams: Upstreams,
+        ledger: Ledger,
+        budgets: Budgets,
+        limits: Limits,
+        headroom: ProviderHeadroom,
+        counter: TokenCounter,
+        metrics: Metrics,
+        in_flight: InFlight,
+        log: logging.Logger,
+        max_body: int,
+    ) -> None:
+        self.snapshot = snapshot
+        self.upstreams = upstreams
+        self.ledger = ledger
+        self.budgets = budgets
+        self.limits = limits
+        self.headroom = headroom
+        self.counter = counter
+        self.metrics = metrics
+        self.in_flight = in_flight
+        self.log = log
+        self.max_body = max_body
+
+    @property
+    def passes_without_ledger(self) -> bool:
+        """`on_ledger_failure: pass`."""
+        return self.snapshot.config.on_ledger_failure == "pass"
+
+    async def handle(
+        self,
+        scope: MutableMapping[str, Any],
+        receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
+        sink: Sink,
+        route: Route,
+        provider: str | None = None,
+    ) -> None:
+        """One exchange from its head to its receipt. Never raises."""
+        await Exchange(self, scope, receive, sink, route, provider).run()
+
+    def account(self, receipt: Receipt, verdict: Verdict, exchange: Exchange) -> None:
+        """Metrics, learning and the log line of a settled call."""
+        metrics = self.metrics
+        provider, model = receipt.provider or "", receipt.model or ""
+        metrics.requests[provider, model, receipt.status, receipt.end] += 1
+        metrics.bytes_in += receipt.bytes_in
+        metrics.bytes_out += receipt.bytes_out
+        if receipt.ttfb_us is not None:
+            metrics.overhead.observe(receipt.overhead_us)
+        if receipt.provider is not None and verdict.usage is not None:
+            self._account_usage(receipt, verdict, exchange)
+        log = self.snapshot.config.log.exchanges
+        if log == "all" or (log == "errors" and receipt.end != words.FINISHED):
+            self._log(receipt)
+
+    def _account_usage(self, receipt: Receipt, verdict: Verdict, exchange: Exchange) -> None:
+        usage = verdict.usage
+        assert usage is not None
+        series = self.metrics.series[receipt.provider or "", receipt.model or ""]
+        tokens = series.tokens
+        tokens[0] += usage.input
+        tokens[1] += usage.cache_read or 0
+        tokens[2] += (usage.cache_write_5m or 0) + (usage.cache_write_1h or 0)
+        tokens[3] += usage.output
+        tokens[4] += usage.reasoning or 0
+        if receipt.cost is None:
+            series.unpriced += 1
+        else:
+            series.cost_nano += receipt.cost
+        series.overrun_nano += receipt.overrun
+        if receipt.ttfb_us is not None:
+            series.ttfb.observe(receipt.ttfb_us)
+        self.metrics.usage_source[verdict.source or ""] += 1
+        tap, ask = exchange.booking.tap, exchange.ask
+        if verdict.source == words.PROVIDER and tap is not None and ask is not None:
+            self.budgets.outputs.observe(receipt.model or "", usage.output_total, ask.n)
+            self.counter.learn(tap.model or receipt.model or "", tap)
+
+    def _log(self, receipt: Receipt) -> None:
+        self.log.log(
+            logging.INFO if receipt.end == words.FINISHED else logging.WARNING,
+            "call",
+            extra={
+                "id": format(receipt.id, "016x"),
+                "status": receipt.status,
+                "end": receipt.end,
+                "code": receipt.code,
+                "rule": receipt.rule,
+                "reason": receipt.reason,
+                "provider": receipt.provider,
+                "model": receipt.model,
+                "cost_usd": dollars(receipt.cost),
+                "total_ms": receipt.total_us / 1000,
+            },
+        )

@@ -1,0 +1,355 @@
+"""The money side of one exchange: price, hold, journal, and the one receipt at its end.
+
+One row per call. A failed attempt that may have cost something keeps its hold open until the
+call is settled, and its estimated cost is part of the call's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, MutableMapping
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from muxproxy import exchange as words
+from muxproxy.budget import Call, Downgrade, Held, budget_headers, estimate
+from muxproxy.errors import MuxError
+from muxproxy.exchange import Ask, Caller, Hold, Plan, Receipt, Spend, Target, Usage
+from muxproxy.headers import Headers
+from muxproxy.proxy.names import header_value
+from muxproxy.proxy.settling import Verdict, judge
+from muxproxy.proxy.snapshot import Service
+from muxproxy.tap import Tap
+from muxproxy.upstream import Reply
+
+if TYPE_CHECKING:
+    from muxproxy.limits import Ticket
+    from muxproxy.prices import Price
+    from muxproxy.proxy import Proxy
+    from muxproxy.proxy.outbound import Outbound
+    from muxproxy.proxy.road import Exchange
+
+
+Scope = MutableMapping[str, Any]
+
+
+class Downgraded(Exception):
+    """A budget says: plan again with this alias."""
+
+    def __init__(self, verdict: Downgrade) -> None:
+        super().__init__(verdict.alias)
+        self.verdict = verdict
+
+
+class Features(msgspec.Struct):
+    """The Ask's numbers, kept with the call so that it can be replayed; never its text."""
+
+    model: str | None
+    tools: bool
+    images: bool
+    json: bool
+    messages: int
+    prompt_chars: int
+    prompt_tokens: int
+    max_tokens: int | None
+    n: int
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Booking:
+    """What one exchange holds and owes; settled exactly once."""
+
+    __slots__ = (
+        "_earlier",
+        "_proxy",
+        "_settled",
+        "_snapshot",
+        "downgraded",
+        "edits",
+        "held",
+        "hold_id",
+        "id",
+        "journaled",
+        "model",
+        "overhead_us",
+        "owed_nano",
+        "price",
+        "service",
+        "tap",
+        "ticket",
+        "time_ms",
+        "ttfb_us",
+    )
+
+    def __init__(self, proxy: Proxy) -> None:
+        self._proxy = proxy
+        self._snapshot = proxy.snapshot
+        self.id = proxy.ledger.next_id()
+        self.time_ms = self.id >> 20
+        self.hold_id = self.id
+        self.held: Held | None = None
+        self.journaled = False
+        self.price: Price | None = None
+        self.service: Service | None = None
+        self.model: str | None = None
+        self.tap: Tap | None = None
+        self.ticket: Ticket | None = None
+        self.edits: tuple[str, ...] = ()
+        self.downgraded: frozenset[str] = frozenset()
+        self.overhead_us = 0
+        self.ttfb_us: int | None = None
+        self.owed_nano = 0  # by failed attempts
+        self._earlier: list[tuple[int, list[Spend]]] = []
+        self._settled = False
+
+    @property
+    def public_id(self) -> str:
+        """As in x-muxproxy-id."""
+        return format(self.id, "016x")
+
+    @property
+    def clamp(self) -> int | None:
+        """max_tokens as lowered by a clamping budget."""
+        return None if self.held is None else self.held.max_tokens
+
+    @property
+    def held_nano(self) -> int | None:
+        """Nano-dollars reserved for the attempt under way."""
+        return None if self.held is None else self.held.nano
+
+    # -- before the attempt -----------------------------------------------------------------
+
+    def hold(
+        self,
+        caller: Caller,
+        ask: Ask,
+        plan: Plan,
+        service: Service,
+        target: Target,
+        ceiling: int | None,
+        scope: Scope,
+    ) -> Awaitable[None] | None:
+        """Reserve over every limit and budget in one step and journal it.
+
+        Returns what to await before anything is sent, or None. Raises MuxError (402, 429, 503)
+        or Downgraded; nothing is reserved then.
+        """
+        proxy = self._proxy
+        now = time.time()
+        model = target.model if target.model is not None else ask.model
+        self.service, self.model = service, model
+        price = self._snapshot.prices.find(service.name, model, int(now))
+        guess = estimate(ask, price, proxy.budgets.outputs.p95(model or ""))
+        call = Call(
+            caller=caller,
+            ask=ask,
+            plan=plan,
+            target=target,
+            price=price,
+            estimate=guess,
+            ceiling=ceiling,
+            context=(caller, ask, scope["headers"], now),
+            downgraded=self.downgraded,
+        )
+        if self.ticket is None:
+            self.ticket = proxy.limits.admit(call, now)
+        else:
+            self.ticket.enter(call, now)
+        if not _may_cost(ask, scope["method"]):
+            return None
+        verdict = proxy.budgets.hold(call, now)
+        if isinstance(verdict, Downgrade):
+            self.downgraded |= {verdict.budget}
+            raise Downgraded(verdict)
+        self.held = verdict
+        self.price = verdict.price
+        if ask.endpoint in words.FREE:
+            return None
+        if self.journaled:
+            self.hold_id = proxy.ledger.next_id()
+        tokens_in, tokens_out = verdict.reserved
+        try:
+            waiter = proxy.ledger.hold(
+                Hold(
+                    id=self.hold_id,
+                    time_ms=self.time_ms,
+                    caller=caller.key,
+                    provider=service.name,
+                    model=model or "",
+                    nano=verdict.nano,
+                    tokens_in=tokens_in,
+                    tokens_out=tokens_out,
+                    scopes=verdict.scopes,
+                )
+            )
+        except MuxError:
+            if proxy.passes_without_ledger:
+                return None
+            raise
+        self.journaled = True
+        return None if waiter is None else self._journaled(waiter)
+
+    async def _journaled(self, waiter: Awaitable[None]) -> None:
+        try:
+            await waiter
+        except MuxError:
+            if not self._proxy.passes_without_ledger:
+                raise
+
+    # -- after it ---------------------------------------------------------------------------
+
+    def attempt_failed(self, *, owed: bool) -> None:
+        """The attempt ended without an answer to relay; `owed` when it may have cost money."""
+        held = self.held
+        if held is None:
+            return
+        self.held = None
+        spends: list[Spend] = []
+        if owed:
+            self.owed_nano += held.nano or 0
+            spends = held.settle_at_hold(time.time())
+        else:
+            held.release()
+        if self.journaled:
+            self._earlier.append((self.hold_id, spends))
+
+    def observe_reply(self, service: Service, outbound: Outbound, reply: Reply) -> None:
+        """The head is there."""
+        self.edits = outbound.edits
+        self.ttfb_us = max((reply.head_ns - reply.sent_ns) // 1000, 0)
+        self._proxy.headroom.observe(
+            service.name, self.model or "", reply.headers, reply.status, time.time()
+        )
+
+    def headers(self, plan: Plan | None, target: Target | None) -> Headers:
+        """Our own answer headers, without the overhead."""
+        out: Headers = [(b"x-muxproxy-id", self.public_id.encode())]
+        if plan is not None and plan.rule is not None:
+            out.append((b"x-muxproxy-rule", header_value(plan.rule)))
+        if target is not None:
+            out.append((b"x-muxproxy-provider", header_value(target.provider)))
+            if self.model is not None:
+                out.append((b"x-muxproxy-model", header_value(self.model)))
+        if self.held is not None and self.held.entries:
+            out.extend(budget_headers(self.held, time.time()))
+        return out
+
+    def cost_now(self) -> int | None:
+        """What the finished answer costs, before it is settled (for router_metadata)."""
+        tap, service = self.tap, self.service
+        if tap is None or service is None or tap.usage is None:
+            return None
+        return self._snapshot.prices.settle(service.name, self.price, tap.usage)
+
+    # -- the end ----------------------------------------------------------------------------
+
+    def settle(self, exchange: Exchange) -> None:
+        """Usage -> cost -> receipt -> metrics. Does nothing the second time."""
+        if self._settled:
+            return
+        self._settled = True
+        now = time.time()
+        verdict = judge(exchange, self)
+        cost = self._cost(verdict)
+        overrun, spends = self._close(verdict, cost, now)
+        if self.ticket is not None:
+            self.ticket.settle(_tokens(verdict.usage), now)
+        receipt = self._receipt(exchange, verdict, cost)
+        receipt.overrun = overrun
+        proxy = self._proxy
+        for hold_id, earlier in self._earlier:
+            if hold_id != self.hold_id or self.held is not None:
+                proxy.ledger.release(hold_id, earlier)
+            else:
+                spends = [*spends, *earlier]
+        proxy.ledger.settle(receipt, spends, held=self.journaled, hold_id=self.hold_id)
+        proxy.account(receipt, verdict, exchange)
+
+    def _cost(self, verdict: Verdict) -> int | None:
+        if verdict.usage is None or self.service is None:
+            base: int | None = 0 if verdict.nothing_owed else None
+            if base is None and verdict.at_hold and self.held is not None:
+                base = self.held.nano
+        else:
+            base = self._snapshot.prices.settle(self.service.name, self.price, verdict.usage)
+        return base if base is None else base + self.owed_nano
+
+    def _close(self, verdict: Verdict, cost: int | None, now: float) -> tuple[int, list[Spend]]:
+        held = self.held
+        if held is None:
+            return 0, []
+        if verdict.nothing_owed and verdict.usage is None:
+            held.release()
+            return 0, []
+        own = None if cost is None else cost - self.owed_nano
+        spends = held.settle(own, _tokens(verdict.usage), now)
+        return held.overrun, spends
+
+    def _receipt(self, exchange: Exchange, verdict: Verdict, cost: int | None) -> Receipt:
+        ask, plan, target, caller = exchange.ask, exchange.plan, exchange.target, exchange.caller
+        relay = exchange.relay
+        reason = "" if plan is None else plan.reason
+        return Receipt(
+            id=self.id,
+            time_ms=self.time_ms,
+            caller=caller.key,
+            user=caller.user,
+            team=caller.team,
+            tags=caller.tags if plan is None else (*caller.tags, *plan.tags),
+            run=caller.run,
+            rule=None if plan is None else plan.rule,
+            reason=reason,
+            provider=None if target is None else target.provider,
+            model=self.model,
+            asked_model=None if ask is None else ask.model,
+            dialect=exchange.route.dialect if ask is None else ask.dialect,
+            endpoint=exchange.route.endpoint,
+            path=exchange.route.path,
+            stream=False if ask is None else ask.stream,
+            status=verdict.status,
+            end=verdict.end,
+            code=verdict.code,
+            attempts=exchange.attempts,
+            usage=verdict.usage,
+            usage_source=verdict.source,
+            usage_raw=None if self.tap is None else self.tap.usage_raw,
+            cost=cost,
+            held=self.held_nano,
+            price_version=self._snapshot.prices.version if self.price is not None else None,
+            edits=self.edits,
+            features=None if ask is None else _features(ask),
+            overhead_us=self.overhead_us,
+            ttfb_us=self.ttfb_us,
+            total_us=(perf_counter_ns() - exchange.accepted_ns) // 1000,
+            bytes_in=len(exchange.body),
+            bytes_out=0 if relay is None else relay.bytes_out,
+        )
+
+
+def _may_cost(ask: Ask, method: str) -> bool:
+    """Lists, look-ups and deletions of paths we do not know cost nothing."""
+    return ask.endpoint != words.OTHER or method not in ("GET", "HEAD", "DELETE", "OPTIONS")
+
+
+def _features(ask: Ask) -> bytes:
+    return _encode(
+        Features(
+            ask.model,
+            ask.tools,
+            ask.images,
+            ask.json,
+            ask.messages,
+            ask.prompt_chars,
+            ask.prompt_tokens,
+            ask.max_tokens,
+            ask.n,
+        )
+    )
+
+
+def _tokens(usage: Usage | None) -> int:
+    return 0 if usage is None else usage.input_total + usage.output_total

@@ -1,0 +1,222 @@
+"""The splice: upstream bytes -> tap -> caller, with back-pressure and both kinds of ending.
+
+Called synchronously from the upstream connection's `data_received`: no task, future, queue, lock
+or log call per chunk. One future per exchange tells the road how it ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from muxproxy import exchange
+from muxproxy.errors import MuxError
+from muxproxy.headers import Headers
+
+# A JSON answer up to this size may be collected to add router_metadata (DESIGN section 8).
+COLLECT_LIMIT = 256 * 1024
+
+
+class Sink(Protocol):
+    """The caller's side; our door's splice, or `sinks.AsgiSink` elsewhere."""
+
+    @property
+    def gone(self) -> bool: ...
+    def start(self, status: int, headers: Headers) -> None: ...
+    def write(self, data: bytes) -> None: ...
+    def flush(self) -> None: ...
+    def end(self) -> None: ...
+    def abort(self) -> None: ...
+    def watch(
+        self,
+        pause: Callable[[], None],
+        resume: Callable[[], None],
+        gone: Callable[[], None],
+    ) -> None: ...
+
+
+class Flow(Protocol):
+    """What a relay needs of the upstream reply."""
+
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+    def cancel(self) -> None: ...
+
+
+class Observer(Protocol):
+    """The tap."""
+
+    def feed(self, data: bytes) -> None: ...
+    def finish(self) -> None: ...
+
+
+class Stripper(Protocol):
+    """Takes out the usage chunk that only we asked for."""
+
+    def feed(self, data: bytes) -> bytes: ...
+    def flush(self) -> bytes: ...
+
+
+class Relay:
+    """One reply on its way to the caller; the upstream's Consumer.
+
+    `head` is (status, headers) still to be written. With `collect` the body is held until it is
+    complete (or larger than COLLECT_LIMIT) and passed through `collect`, which may add fields to
+    head and body. `error_event` renders a mid-stream failure in the caller's dialect, or is None
+    where the body has no events.
+    """
+
+    __slots__ = (
+        "_collect",
+        "_collected",
+        "_drain",
+        "_error_event",
+        "_flow",
+        "_head",
+        "_held",
+        "_last",
+        "_sink",
+        "_stripper",
+        "_tap",
+        "bytes_out",
+        "done",
+        "end_kind",
+        "error",
+        "started",
+    )
+
+    def __init__(
+        self,
+        sink: Sink,
+        flow: Flow,
+        tap: Observer,
+        head: tuple[int, Headers],
+        *,
+        stripper: Stripper | None = None,
+        collect: Callable[[int, Headers, bytes], tuple[Headers, bytes]] | None = None,
+        error_event: Callable[[MuxError], bytes] | None = None,
+        drain: float | None = None,
+    ) -> None:
+        self._sink = sink
+        self._flow = flow
+        self._tap = tap
+        self._head = head
+        self._stripper = stripper
+        self._collect = collect
+        self._collected: list[bytes] = []
+        self._held = 0
+        self._last = b""
+        self._error_event = error_event
+        self._drain = drain
+        self.bytes_out = 0
+        self.started = False
+        self.end_kind: str | None = None
+        self.error: MuxError | None = None
+        self.done: asyncio.Future[None] | None = None
+        if collect is None:
+            self._start()
+
+    def _start(self) -> None:
+        self.started = True
+        self._sink.start(*self._head)
+
+    # -- the upstream's Consumer ------------------------------------------------------------
+
+    def data(self, data: bytes) -> None:
+        """One socket read's worth of body, de-chunked."""
+        self._tap.feed(data)
+        if self._collect is not None:
+            self._hold_back(data)
+            return
+        if self._stripper is not None:
+            data = self._stripper.feed(data)
+            if not data:
+                return
+        self.bytes_out += len(data)
+        self._last = data
+        self._sink.write(data)
+
+    def end(self) -> None:
+        """The body is complete."""
+        self._tap.finish()
+        if self._collect is not None:
+            status, headers = self._head
+            headers, body = self._collect(status, headers, b"".join(self._collected))
+            self._head = (status, headers)
+            self._start()
+            self.bytes_out += len(body)
+            self._sink.write(body)
+        elif self._stripper is not None and (rest := self._stripper.flush()):
+            self.bytes_out += len(rest)
+            self._sink.write(rest)
+        self._sink.end()
+        self._finish(exchange.DRAINED if self._sink.gone else exchange.FINISHED)
+
+    def broken(self, error: MuxError) -> None:
+        """The upstream failed after its head: never a clean end for the caller."""
+        self._tap.finish()
+        self.error = error
+        self._break(error)
+        self._finish(exchange.UPSTREAM_DIED)
+
+    def _hold_back(self, data: bytes) -> None:
+        self._collected.append(data)
+        self._held += len(data)
+        if self._held > COLLECT_LIMIT:  # too large to edit: pass it through after all
+            self._collect = None
+            self._start()
+            self.bytes_out += self._held
+            self._sink.write(b"".join(self._collected))
+            self._collected.clear()
+
+    # -- the caller's side ------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """The caller reads slower than the provider writes."""
+        self._flow.pause()
+
+    def resume(self) -> None:
+        """The caller caught up."""
+        self._flow.resume()
+
+    def client_left(self) -> None:
+        """The caller is gone: close upstream at once, or read on for `drain` seconds."""
+        if self.end_kind is not None:
+            return
+        if self._drain is None:
+            self.stop(exchange.CLIENT_LEFT)
+            return
+        self._flow.resume()
+        asyncio.get_running_loop().call_later(self._drain, self.stop, exchange.CLIENT_LEFT)
+
+    def stop(self, kind: str, error: MuxError | None = None) -> None:
+        """Cut the exchange from our side."""
+        if self.end_kind is not None:
+            return
+        self._flow.cancel()
+        self._tap.finish()
+        self.error = error
+        if error is not None:
+            self._break(error)
+        self._finish(kind)
+
+    def _break(self, error: MuxError) -> None:
+        """Tell the caller, and end without a terminator."""
+        if not self.started or self._sink.gone:
+            return  # not started: the road still can answer properly
+        whole = not self._last or self._last.endswith((b"\n\n", b"\r\n\r\n"))
+        if self._error_event is not None and whole:
+            self._sink.write(self._error_event(error))
+        self._sink.abort()
+
+    def _finish(self, kind: str) -> None:
+        self.end_kind = kind
+        if self.done is not None and not self.done.done():
+            self.done.set_result(None)
+
+    async def wait(self) -> None:
+        """Until the exchange ended, however it did; `end_kind` says how."""
+        if self.end_kind is None:
+            self.done = asyncio.get_running_loop().create_future()
+            await self.done

@@ -1,0 +1,109 @@
+"""The answer's way back: head, ours added, and the relay that fits the body."""
+
+from __future__ import annotations
+
+from functools import partial
+from time import perf_counter_ns
+from typing import TYPE_CHECKING
+
+from muxproxy.codec import set_members
+from muxproxy.dialects import errors as dialect_errors
+from muxproxy.errors import MuxError
+from muxproxy.headers import Headers, get
+from muxproxy.money import dollars
+from muxproxy.proxy.forward import caller_headers
+from muxproxy.proxy.outbound import Outbound
+from muxproxy.proxy.relay import COLLECT_LIMIT, Relay
+from muxproxy.proxy.snapshot import Service
+from muxproxy.tap import Tap, make_tap
+from muxproxy.tap.stripper import UsageStripper
+from muxproxy.upstream import Reply
+
+if TYPE_CHECKING:
+    from muxproxy.proxy.road import Exchange
+
+
+def relay_for(exchange: Exchange, service: Service, outbound: Outbound, reply: Reply) -> Relay:
+    """The relay for this reply; its head is queued towards the caller."""
+    ask, plan, booking = exchange.ask, exchange.plan, exchange.booking
+    assert ask is not None and plan is not None and exchange.target is not None
+    content_type = get(reply.headers, b"content-type")
+    encoding = get(reply.headers, b"content-encoding")
+    plain = encoding is None or encoding == b"identity"
+    events = content_type is not None and content_type.startswith(b"text/event-stream")
+    tap = make_tap(ask.endpoint, ask.dialect, content_type, encoding, reply.status)
+    booking.tap = tap
+    booking.observe_reply(service, outbound, reply)
+    overhead = perf_counter_ns() - exchange.accepted_ns - (reply.head_ns - reply.sent_ns)
+    booking.overhead_us = max(overhead // 1000, 0)
+    ours = booking.headers(plan, exchange.target)
+    ours.append((b"x-muxproxy-overhead-ms", b"%.3f" % (booking.overhead_us / 1000)))
+    strip = outbound.strip_usage and events and plain
+    return Relay(
+        exchange.sink,
+        reply,
+        tap,
+        (reply.status, _head(reply, ours, length_changes=strip)),
+        stripper=UsageStripper() if strip else None,
+        collect=partial(_add_metadata, exchange)
+        if outbound.metadata and plain and _collectable(reply, content_type)
+        else None,
+        error_event=partial(_error_event, exchange, tap) if events and plain else None,
+        drain=service.drain,
+    )
+
+
+def _error_event(exchange: Exchange, tap: Tap, error: MuxError) -> bytes:
+    ask = exchange.ask
+    assert ask is not None
+    return dialect_errors.error_event(
+        ask.dialect, ask.endpoint, error, exchange.booking.public_id, tap.events
+    )
+
+
+def _head(reply: Reply, ours: Headers, *, length_changes: bool) -> Headers:
+    headers = caller_headers(reply.headers, ours)
+    if length_changes:
+        headers = [pair for pair in headers if pair[0] != b"content-length"]
+    return headers
+
+
+def _collectable(reply: Reply, content_type: bytes | None) -> bool:
+    if reply.status != 200 or content_type is None or b"json" not in content_type:
+        return False
+    length = get(reply.headers, b"content-length")
+    return length is None or int(length) <= COLLECT_LIMIT
+
+
+def _add_metadata(
+    exchange: Exchange, status: int, headers: Headers, body: bytes
+) -> tuple[Headers, bytes]:
+    """router_metadata into a JSON object, the cost into a header; anything else as it came."""
+    del status
+    booking, plan, target = exchange.booking, exchange.plan, exchange.target
+    assert plan is not None and target is not None and exchange.ask is not None
+    cost = booking.cost_now()
+    metadata = {
+        "selected_provider": target.provider,
+        "selected_model": booking.model,
+        "estimated_cost": dollars(booking.held_nano),
+        "actual_cost": dollars(cost),
+        "rule": plan.rule,
+        "reason": plan.reason,
+        "strategy": plan.strategy,
+    }
+    try:
+        body = set_members(body, {"router_metadata": metadata})
+    except ValueError:  # not a JSON object after all
+        return _with_length(headers, len(body)), body
+    booking.edits += ("router_metadata",)
+    headers = _with_length(headers, len(body))
+    if cost is not None:
+        headers.append((b"x-muxproxy-cost-usd", b"%.9f" % (cost / 1e9)))
+    return headers, body
+
+
+def _with_length(headers: Headers, length: int) -> Headers:
+    out = [pair for pair in headers if pair[0] != b"content-length"]
+    out.append((b"content-length", b"%d" % length))
+    return out

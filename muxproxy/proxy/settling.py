@@ -1,0 +1,105 @@
+"""What an ended exchange owes, from what was seen of it (DESIGN section 5, Settling).
+
+Pure: no clock, no I/O. The provider's own usage where it was seen, else what was counted, else
+the estimate; hanging up early is not a way to pay nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from muxproxy import exchange as words
+from muxproxy.exchange import Ask, Usage
+
+if TYPE_CHECKING:
+    from muxproxy.proxy.booking import Booking
+    from muxproxy.proxy.road import Exchange
+    from muxproxy.tap import Tap
+
+
+class Verdict(msgspec.Struct):
+    """How it ended and what it used. `nothing_owed`: nothing was sent, or an error answer."""
+
+    end: str
+    status: int
+    code: str | None
+    usage: Usage | None
+    source: str | None
+    nothing_owed: bool
+    at_hold: bool = False  # usage is unknowable here: the hold's own amount stands
+    counted: int = 0  # output tokens counted by us, where the provider reported too
+
+
+def judge(exchange: Exchange, booking: Booking) -> Verdict:
+    """The verdict on an exchange that has ended."""
+    end, status, code = _ending(exchange)
+    tap, ask = booking.tap, exchange.ask
+    if ask is None or exchange.attempts == 0:
+        return Verdict(end, status, code, None, None, nothing_owed=True)
+    if tap is None:  # sent, but no answer began
+        if not exchange.sent_anything or booking.held is None or ask.endpoint in words.FREE:
+            return Verdict(end, status, code, None, None, nothing_owed=True)
+        return Verdict(
+            end, status, code, _at_estimate(ask, booking), words.ESTIMATED, nothing_owed=False
+        )
+    usage = tap.usage
+    if usage is not None and tap.usage_complete:
+        return Verdict(end, status, code, usage, words.PROVIDER, nothing_owed=False)
+    if exchange.status >= 400 or (ask.endpoint not in words.GENERATING and usage is None):
+        return Verdict(end, status, code, usage, _source(usage), nothing_owed=True)
+    counted, source = _counted(exchange, booking, tap, ask, usage)
+    return Verdict(end, status, code, counted, source, nothing_owed=False)
+
+
+def _source(usage: Usage | None) -> str | None:
+    return None if usage is None else words.PROVIDER
+
+
+def _ending(exchange: Exchange) -> tuple[str, int, str | None]:
+    """(end, status as the caller saw it, our code)."""
+    relay, error = exchange.relay, exchange.error
+    if relay is not None and relay.end_kind is not None:
+        if relay.error is not None:
+            error = relay.error
+        end = relay.end_kind
+        if end == words.FINISHED and exchange.status >= 400:
+            end = words.ERROR
+        if end == words.FINISHED and exchange.booking.tap and exchange.booking.tap.error:
+            end = words.ERROR  # an error event inside a 200
+        return end, exchange.status, None if error is None else error.code
+    if exchange.left:
+        return words.CLIENT_LEFT, 499, None
+    if error is None:
+        return words.ERROR, exchange.status, None
+    refused = exchange.attempts == 0
+    return words.REFUSED if refused else words.ERROR, error.status, error.code
+
+
+def _at_estimate(ask: Ask, booking: Booking) -> Usage:
+    """The input estimate and the hold's expected output."""
+    held = booking.held
+    assert held is not None
+    return Usage(input=ask.prompt_tokens, output=held.estimate.tokens_out)
+
+
+def _counted(
+    exchange: Exchange, booking: Booking, tap: Tap, ask: Ask, partial: Usage | None
+) -> tuple[Usage, str]:
+    """What was delivered, where the provider's figures are missing or only half there."""
+    output, _ = exchange.proxy.counter.delivered(tap.model or booking.model or "", tap)
+    relay = exchange.relay
+    cut = relay is None or relay.end_kind != words.FINISHED
+    held = booking.held
+    expected = 0 if held is None else held.estimate.tokens_out
+    hidden = cut and (not ask.stream or tap.delivered_chars == 0)
+    if hidden:  # an abandoned JSON answer, or reasoning that is never shown
+        output = max(output, expected)
+    if ask.max_tokens is not None:
+        output = min(output, ask.max_tokens * max(ask.n, 1))
+    usage = Usage(input=ask.prompt_tokens) if partial is None else partial
+    if partial is not None:
+        output = max(output - (usage.reasoning or 0), usage.output)
+    source = words.ESTIMATED if hidden or not tap.delivered_chars else words.COUNTED
+    return msgspec.structs.replace(usage, output=output), source

@@ -1,0 +1,136 @@
+"""One configuration, compiled: what every exchange that began under it runs on.
+
+Immutable after `build`. A reload builds a new one beside it and swaps the reference; pools,
+budgets' usage and the ledger live outside and survive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from muxproxy import exchange
+from muxproxy.auth import Authenticator
+from muxproxy.browser import BrowserRules, is_loopback
+from muxproxy.config.model import Config, Provider
+from muxproxy.exchange import Ask
+from muxproxy.prices import Prices
+from muxproxy.rules import Rulebook
+from muxproxy.upstream import Origin
+
+# Which dialect of provider can answer a caller's dialect without translation.
+SERVES: dict[str, tuple[str, ...]] = {
+    exchange.OPENAI: (exchange.OPENAI,),
+    exchange.RESPONSES: (exchange.RESPONSES, exchange.OPENAI),
+    exchange.ANTHROPIC: (exchange.ANTHROPIC,),
+    exchange.GEMINI: (exchange.GEMINI,),
+}
+
+
+def served_by(ask: Ask) -> tuple[str, ...]:
+    """The dialects of providers that can answer `ask` as it is."""
+    return SERVES.get(ask.endpoint) or SERVES[ask.dialect]
+
+
+class Service:
+    """A provider, ready to be called."""
+
+    __slots__ = (
+        "base_path",
+        "config",
+        "credentials",
+        "dialect",
+        "drain",
+        "free",
+        "host",
+        "injects_usage",
+        "name",
+        "off",
+        "origin",
+        "port",
+        "static",
+        "total",
+    )
+
+    def __init__(  # noqa: PLR0913 -- built in one place, by runtime
+        self,
+        name: str,
+        config: Provider,
+        origin: Origin,
+        *,
+        host: str,
+        port: int,
+        base_path: str,
+        injects_usage: bool,
+        drain: float | None,
+        total: float | None,
+    ) -> None:
+        self.name = name
+        self.config = config
+        self.dialect: str = config.dialect
+        self.origin = origin
+        self.host = host.lower().removesuffix(".")
+        self.port = port
+        self.base_path = base_path
+        self.free = config.price == "free"
+        # The unset variable that its api_key names: usable only with the caller's own key.
+        self.off = config.missing_key
+        self.injects_usage = injects_usage
+        self.drain = drain
+        self.total = total
+        self.static = tuple(
+            (k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in config.headers.items()
+        )
+
+
+class Snapshot:
+    """The compiled configuration."""
+
+    __slots__ = (
+        "_hosts",
+        "auth",
+        "browser",
+        "config",
+        "prices",
+        "private_headers",
+        "rulebook",
+        "services",
+    )
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        rulebook: Rulebook,
+        auth: Authenticator,
+        browser: BrowserRules,
+        prices: Prices,
+        services: Mapping[str, Service],
+    ) -> None:
+        self.config = config
+        self.prices = prices
+        self.rulebook = rulebook
+        self.auth = auth
+        self.browser = browser
+        self.services = services
+        # Headers that only rules and auth read: they stay here (DESIGN section 8).
+        self.private_headers = rulebook.headers | {
+            name.lower().encode()
+            for name in (config.auth.user_header, config.auth.run_header)
+            if name
+        }
+        # (host, port) and host -> provider, for absolute-form targets; the first named wins.
+        self._hosts: dict[tuple[str, int] | str, str] = {}
+        for name, service in services.items():
+            self._hosts.setdefault((service.host, service.port), name)
+            for host in (service.host, *service.config.hosts):
+                plain = host.lower().removesuffix(".")
+                if not is_loopback(plain):  # there, the port tells one program from another
+                    self._hosts.setdefault(plain, name)
+
+    def provider_at(self, host: str, port: int) -> str | None:
+        """The provider that an absolute-form or CONNECT target means.
+
+        By its host whatever the port, or another port would slip past the budgets.
+        """
+        plain = host.lower().removesuffix(".")
+        return self._hosts.get((plain, port)) or self._hosts.get(plain)

@@ -1,0 +1,391 @@
+"""Everything is built here, by hand, top to bottom, and passed in; and swapped here on reload.
+
+Runtime.from_file -> start() -> snapshot, proxy ... reload() ... -> aclose()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from datetime import UTC, datetime
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from muxproxy import logs
+from muxproxy.auth import Authenticator
+from muxproxy.browser import BrowserRules, is_loopback
+from muxproxy.budget import Budgets, Event
+from muxproxy.config import units
+from muxproxy.config.env import Flags
+from muxproxy.config.faults import ConfigError
+from muxproxy.config.files import NO_FLAGS, load_file
+from muxproxy.config.model import Config, Listen, Provider
+from muxproxy.drain import InFlight
+from muxproxy.errors import MuxError
+from muxproxy.exchange import Ask, Caller, Receipt
+from muxproxy.headers import Headers
+from muxproxy.ledger import Ledger
+from muxproxy.limits import Limits, ProviderHeadroom
+from muxproxy.metrics import Metrics
+from muxproxy.prices import Prices
+from muxproxy.proxy import Proxy, Service, Snapshot
+from muxproxy.proxy.plain import refuse_inside
+from muxproxy.rules import compile_rules, compile_when
+from muxproxy.tap.counting import TokenCounter
+from muxproxy.upstream import OriginSpec, Upstreams, egress_proxy
+
+ASGIApp = Callable[[MutableMapping[str, Any], Any, Any], Awaitable[None]]
+
+# OpenAI-chat upstreams known to accept stream_options.include_usage (FORMATS: recorded traffic),
+# by host or, for relays under another host, by the provider's name. Mistral answers unknown fields
+# with 422 and reports usage unasked, as OpenRouter does.
+_INJECT_HOSTS = (
+    "api.openai.com",
+    "openai.azure.com",
+    "api.groq.com",
+    "api.deepseek.com",
+    "api.x.ai",
+    "api.together.xyz",
+    "api.fireworks.ai",
+    "api.cerebras.ai",
+)
+_INJECT_NAMES = frozenset(
+    {"openai", "azure", "groq", "deepseek", "xai", "together", "fireworks", "cerebras", "ollama"}
+)
+_REPORTS_ANYWAY = frozenset({"mistral", "openrouter", "perplexity"})
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class Runtime:
+    """One running muxproxy, without its doors."""
+
+    def __init__(self, config: Config, path: str | None, env: Mapping[str, str]) -> None:
+        self.config = config
+        self.path = path
+        self.metrics = Metrics()
+        self.in_flight = InFlight()
+        self.headroom = ProviderHeadroom()
+        self.counter = TokenCounter()
+        self.log = logs.logger()
+        self.reload_error: str | None = None
+        self.door_stats: Callable[[], Mapping[str, int]] = dict
+        self._env = env
+        self._upstreams: Upstreams | None = None
+        self._ledger: Ledger | None = None
+        self._proxy: Proxy | None = None
+        self._flags = NO_FLAGS
+        self._overrides: dict[str, Any] = {}
+        self.warnings: list[str] = []
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | None,
+        env: Mapping[str, str],
+        flags: Flags = NO_FLAGS,
+        overrides: dict[str, Any] | None = None,
+    ) -> Runtime:
+        """Read the configuration. Raises ConfigError with all its faults, or OSError."""
+        loaded = load_file(path, env, flags)
+        runtime = cls(_override(loaded.config, overrides), path, env)
+        runtime._flags = flags
+        runtime._overrides = overrides or {}
+        runtime.warnings = [str(warning) for warning in loaded.warnings]
+        return runtime
+
+    # -- life -------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the ledger and build the first snapshot. Raises LedgerError, ValueError."""
+        config = self.config
+        self._upstreams = Upstreams()
+        self._ledger = Ledger(
+            config.state,
+            config.durability,
+            retention=units.duration(config.retention) if config.retention else None,
+        )
+        now = datetime.now(UTC).timestamp()
+        snapshot = self._compile(config)
+        budgets = Budgets(
+            config,
+            self._ledger.usage_rows(),
+            now,
+            predicates=_predicates(config),
+            tell=self._tell,
+        )
+        self._proxy = Proxy(
+            snapshot,
+            upstreams=self._upstreams,
+            ledger=self._ledger,
+            budgets=budgets,
+            limits=Limits(config.limits),
+            headroom=self.headroom,
+            counter=self.counter,
+            metrics=self.metrics,
+            in_flight=self.in_flight,
+            log=self.log,
+            max_body=units.size(config.server.max_body_bytes),
+        )
+
+    async def aclose(self) -> None:
+        """Cut what is in flight, settle it, close pools and ledger."""
+        self.in_flight.draining = True
+        await self.in_flight.cancel_all()
+        if self._upstreams is not None:
+            await self._upstreams.aclose()
+        if self._ledger is not None:
+            await self._ledger.aclose()
+
+    def reload(self) -> None:
+        """Take the file as it is now; a bad one changes nothing.
+
+        Raises ConfigError, OSError or ValueError saying why; the last good one stays in force.
+        """
+        try:
+            loaded = load_file(self.path, self._env, self._flags)
+            config = _override(loaded.config, self._overrides)
+            snapshot = self._compile(config)
+            now = datetime.now(UTC).timestamp()
+            self.proxy.budgets.rebuild(config, now, predicates=_predicates(config))
+            self.proxy.limits.rebuild(config.limits)
+        except (ConfigError, OSError, ValueError) as error:
+            self.metrics.reload_failures += 1
+            self.reload_error = str(error)
+            raise
+        if (config.listen, config.admin, config.state) != (
+            self.config.listen,
+            self.config.admin,
+            self.config.state,
+        ):
+            self.log.warning("listen, admin and state take effect after a restart")
+        self.config = config
+        self.proxy.snapshot = snapshot
+        self.upstreams.retain({_origin_spec(p, self._env) for p in config.providers.values()})
+        self.metrics.reloads += 1
+        self.reload_error = None
+        self.log.info("configuration reloaded", extra={"file": self.path})
+
+    def _compile(self, config: Config) -> Snapshot:
+        services = {
+            name: self._service(name, provider) for name, provider in config.providers.items()
+        }
+        return Snapshot(
+            config,
+            rulebook=compile_rules(config),
+            auth=Authenticator(config.auth, config.keys),
+            browser=BrowserRules([_endpoint(config).host], config.hosts, config.origins),
+            prices=Prices.load(config.prices, config.providers),
+            services=services,
+        )
+
+    def _service(self, name: str, provider: Provider) -> Service:
+        parts = urlsplit(provider.base_url)
+        total = provider.timeouts.total
+        drain = provider.on_abort if isinstance(provider.on_abort, dict) else {}
+        return Service(
+            name,
+            provider,
+            self.upstreams.origin(_origin_spec(provider, self._env)),
+            host=parts.hostname or "",
+            port=parts.port or _DEFAULT_PORTS[parts.scheme],
+            base_path=parts.path.rstrip("/"),
+            injects_usage=_injects(name, provider, parts.hostname or ""),
+            drain=units.duration(drain["drain"]) if "drain" in drain else None,
+            total=units.duration(total) if total else None,
+        )
+
+    def _tell(self, event: Event) -> None:
+        self.log.warning(
+            f"budget {event.kind}",
+            extra={"budget": event.budget, "scope": event.scope, "percent": event.percent or None},
+        )
+
+    # -- what doors and control ask ---------------------------------------------------------
+
+    @property
+    def upstreams(self) -> Upstreams:
+        """Every pool."""
+        assert self._upstreams is not None, "start() first"
+        return self._upstreams
+
+    @property
+    def ledger(self) -> Ledger:
+        """The books."""
+        assert self._ledger is not None, "start() first"
+        return self._ledger
+
+    @property
+    def proxy(self) -> Proxy:
+        """The data path."""
+        assert self._proxy is not None, "start() first"
+        return self._proxy
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The configuration in force."""
+        return self.proxy.snapshot
+
+    def ready(self) -> tuple[bool, dict[str, object]]:
+        """Whether calls are served, and what an operator should know."""
+        detail: dict[str, object] = {
+            "in_flight": len(self.in_flight),
+            "ledger": "ok",
+            "ledger_lag": self.ledger.lag,
+        }
+        if self.reload_error is not None:
+            detail["reload_error"] = self.reload_error
+        failed = self.ledger.failed
+        if failed is not None:
+            detail["ledger"] = failed.message
+        if self.in_flight.draining:
+            detail["draining"] = True
+        refusing = failed is not None and self.config.on_ledger_failure == "refuse"
+        return not (self.in_flight.draining or refusing), detail
+
+    def is_self(self, authority: tuple[str, str, int]) -> bool:
+        """Whether an absolute-form target is our own address (a base_url sent through us)."""
+        own = _endpoint(self.config)
+        return authority[2] == own.port and is_loopback(authority[1])
+
+    def connect_policy(self, host: str, port: int) -> Literal["tunnel"] | MuxError:
+        """CONNECT: never to a provider, where it would slip past the budgets."""
+        provider = self.snapshot.provider_at(host, port)
+        if provider is not None:
+            return MuxError(
+                "not_implemented",
+                f"{host} belongs to provider {provider}: its calls are metered here, so a blind "
+                "tunnel to it is refused; set base_url (OPENAI_BASE_URL, ANTHROPIC_BASE_URL, "
+                "GOOGLE_GEMINI_BASE_URL) to this proxy's http:// address instead",
+            )
+        if self.snapshot.config.server.connect == "refuse":
+            return MuxError("forbidden", "tunnels are refused here (server.connect: refuse)")
+        try:
+            self._refuse_inside(host)
+        except MuxError as error:
+            return error
+        return "tunnel"
+
+    def permit_address(self, address: str) -> bool:
+        """Whether a tunnel may lead to what its host resolved to."""
+        try:
+            self._refuse_inside(address)
+        except MuxError:
+            return False
+        return True
+
+    def _refuse_inside(self, host: str) -> None:
+        """Our callers are on this machine while we listen on loopback: so is what they reach."""
+        config = self.snapshot.config
+        refuse_inside(host, config.server.inside_hosts, loopback=_endpoint(config).loopback)
+
+    def pools(self) -> dict[str, dict[str, int]]:
+        """Connections per origin."""
+        found: dict[str, dict[str, int]] = {}
+        for stats in self.upstreams.stats():
+            found[stats.origin] = {
+                "open": stats.open,
+                "idle": stats.idle,
+                "in_flight": stats.in_flight,
+                "waiting": stats.waiting,
+                "connects_total": stats.connects_total,
+                "reused_total": stats.reused_total,
+                "stale_retries_total": stats.stale_retries_total,
+            }
+        return found
+
+    def ledger_lag(self) -> int:
+        """Rows queued."""
+        return self.ledger.lag
+
+    def ledger_path(self) -> str:
+        """The ledger's file."""
+        return self.ledger.path
+
+    def find_call(self, id: int) -> Receipt | None:
+        """A settled call, written or not."""
+        return self.ledger.find(id)
+
+    def drift(self) -> Mapping[str, tuple[int, int]]:
+        """Per model: (tokens counted, tokens reported)."""
+        return self.counter.drift
+
+    def door_counts(self) -> Mapping[str, int]:
+        """The doors' counters."""
+        return self.door_stats()
+
+    def budgets(self) -> list[dict[str, object]]:
+        """Where every budget stands."""
+        return self.proxy.budgets.status(datetime.now(UTC).timestamp())
+
+    def authorize_control(self, headers: Headers, query: bytes) -> None:
+        """In keys mode the control plane wants a key too."""
+        self.snapshot.auth.caller(headers, None, query)
+
+    def build_control(self) -> ASGIApp:
+        """The control plane; its imports cost, so they come with its first request."""
+        from muxproxy.control.api import build  # noqa: PLC0415
+
+        return build(self)
+
+
+def _predicates(config: Config) -> dict[str, Callable[[object], bool]]:
+    """The compiled `when` of budgets, over the context that booking hands them."""
+    found: dict[str, Callable[[object], bool]] = {}
+    for budget in config.budgets:
+        if budget.when is not None:
+            found[budget.name] = _over_context(compile_when(budget.when))
+    return found
+
+
+def _over_context(
+    matches: Callable[[Caller, Ask, Headers, float], bool],
+) -> Callable[[object], bool]:
+    def covers(context: object) -> bool:
+        assert isinstance(context, tuple)
+        return matches(*context)
+
+    return covers
+
+
+def _endpoint(config: Config) -> units.Endpoint:
+    listen = config.listen
+    return units.address(listen.address if isinstance(listen, Listen) else listen)
+
+
+def _override(config: Config, overrides: dict[str, Any] | None) -> Config:
+    return msgspec.structs.replace(config, **overrides) if overrides else config
+
+
+def _origin_spec(provider: Provider, env: Mapping[str, str]) -> OriginSpec:
+    parts = urlsplit(provider.base_url)
+    times, pool = provider.timeouts, provider.pool
+    proxy = provider.proxy
+    if proxy is None:
+        proxy = egress_proxy(provider.base_url, env)
+    return OriginSpec(
+        scheme="https" if parts.scheme == "https" else "http",
+        host=parts.hostname or "",
+        port=parts.port or _DEFAULT_PORTS[parts.scheme],
+        ca=provider.ca,
+        verify=not provider.insecure_skip_verify,
+        proxy=None if proxy == "none" else proxy,
+        connect=units.duration(times.connect),
+        first_byte=units.duration(times.first_byte),
+        idle=units.duration(times.idle),
+        total=units.duration(times.total) if times.total else None,
+        max_connections=pool.max_connections,
+        max_idle=pool.max_idle,
+        idle_expiry=units.duration(pool.idle_expiry),
+    )
+
+
+def _injects(name: str, provider: Provider, host: str) -> bool:
+    """Whether streams need stream_options.include_usage, and the provider accepts it."""
+    if provider.dialect != "openai" or provider.usage_injection == "off":
+        return False
+    if provider.usage_injection == "on":
+        return True
+    if name in _REPORTS_ANYWAY:
+        return False
+    return name in _INJECT_NAMES or host.endswith(_INJECT_HOSTS) or is_loopback(host)

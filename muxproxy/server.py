@@ -1,0 +1,169 @@
+"""Start and stop order, signals, reload; the only one to import hypercorn (for HTTP/2, in doors).
+
+configuration -> ledger -> snapshot -> doors -> ready
+SIGHUP        -> reload (a bad file changes nothing)
+SIGTERM/INT   -> not ready -> stop accepting -> drain -> cancel -> settle -> close ledger -> 0
+a second one  -> the same without the drain
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import uvloop
+
+from muxproxy import __version__
+from muxproxy.app import App
+from muxproxy.config import units
+from muxproxy.config.faults import ConfigError
+from muxproxy.config.model import Config, Listen, Server
+from muxproxy.doors import Door, DoorLimits, DoorTls
+from muxproxy.runtime import Runtime
+
+
+class Stop:
+    """The stop signals: the first asks, the second insists."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.insisted = asyncio.Event()
+
+    def __call__(self) -> None:
+        """A SIGTERM or SIGINT arrived."""
+        (self.insisted if self.asked.is_set() else self.asked).set()
+
+
+def serve(runtime: Runtime, announce: Callable[[list[str]], None]) -> int:
+    """Run until a signal says stop; the exit code.
+
+    `announce` is called with the bound addresses once calls are served.
+    """
+    return uvloop.run(_serve(runtime, announce))
+
+
+async def _serve(runtime: Runtime, announce: Callable[[list[str]], None]) -> int:
+    loop = asyncio.get_running_loop()
+    stop = Stop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    loop.add_signal_handler(signal.SIGHUP, _reload, runtime)
+    await runtime.start()
+    doors: list[Door] = []
+    try:
+        doors = await open_doors(runtime)
+        announce([address for door in doors for address in door.addresses])
+        await stop.asked.wait()
+        await _drain(runtime, doors, stop)
+    finally:
+        for door in doors:
+            door.abort_all()
+        await runtime.in_flight.cancel_all()
+        for door in doors:
+            await door.aclose()
+        await runtime.aclose()
+    return 0
+
+
+async def open_doors(runtime: Runtime) -> list[Door]:
+    """The main door and, where `admin` is set, the control plane's own. Raises OSError."""
+    config = runtime.config
+    listen = config.listen
+    address = listen.address if isinstance(listen, Listen) else listen
+    limits = door_limits(config.server)
+    door = Door(
+        App(runtime, control_here=config.admin is None),
+        limits,
+        connect_policy=runtime.connect_policy,
+        permit_address=runtime.permit_address,
+    )
+    doors = [door]
+    runtime.door_stats = lambda: _stats(doors)
+    try:
+        await door.listen(_normal(address), _tls(config))
+        if config.admin is not None:
+            doors.append(Door(App(runtime, data_here=False), limits))
+            await doors[-1].listen(_normal(config.admin))
+    except BaseException:
+        for opened in doors:
+            await opened.aclose()
+        raise
+    return doors
+
+
+def door_limits(server: Server) -> DoorLimits:
+    """The configuration's bounds in seconds and bytes."""
+    return DoorLimits(
+        max_head=units.size(server.max_header_bytes),
+        max_body=units.size(server.max_body_bytes),
+        header_timeout=units.duration(server.header_timeout),
+        body_timeout=units.duration(server.body_timeout),
+        keep_alive=units.duration(server.keep_alive),
+        max_connections=server.max_connections,
+    )
+
+
+def _tls(config: Config) -> DoorTls | None:
+    listen = config.listen
+    if not isinstance(listen, Listen) or listen.tls is None:
+        return None
+    return DoorTls(**msgspec.structs.asdict(listen.tls))
+
+
+def _normal(address: str) -> str:
+    """As the door wants it: a bare port means loopback."""
+    endpoint = units.address(address)
+    if endpoint.unix is not None:
+        return f"unix:{endpoint.unix}"
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    return f"{host}:{endpoint.port}"
+
+
+def _stats(doors: list[Door]) -> dict[str, int]:
+    stats = [door.stats for door in doors]
+    return {
+        "open_connections": sum(door.open_connections for door in doors),
+        "connections": sum(s.connections for s in stats),
+        "requests": sum(s.requests for s in stats),
+        "tunnels": sum(s.tunnels for s in stats),
+        "refused": sum(sum(s.refused.values()) for s in stats),
+    }
+
+
+def _reload(runtime: Runtime) -> None:
+    try:
+        runtime.reload()
+    except (ConfigError, OSError, ValueError) as error:
+        runtime.log.error(f"configuration not reloaded, the last good one stays: {error}")
+
+
+async def _drain(runtime: Runtime, doors: list[Door], stop: Stop) -> None:
+    timeout = units.duration(runtime.config.drain_timeout)
+    runtime.in_flight.draining = True
+    runtime.log.info(
+        "stopping", extra={"in_flight": len(runtime.in_flight), "drain_timeout": timeout}
+    )
+    for door in doors:
+        door.stop_accepting()
+    drained = asyncio.create_task(_drain_doors(doors, timeout))
+    insisted = asyncio.create_task(stop.insisted.wait())
+    waiting: set[asyncio.Task[Any]] = {drained, insisted}
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def _drain_doors(doors: list[Door], timeout: float) -> None:
+    await asyncio.gather(*(door.drain(timeout) for door in doors))
+
+
+def announce_text(addresses: list[str]) -> None:
+    """Say on stderr where calls are served."""
+    for address in addresses:
+        where = address if address.startswith("unix:") else f"http://{address}"
+        print(f"muxproxy {__version__} listening on {where}", file=sys.stderr, flush=True)

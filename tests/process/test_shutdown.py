@@ -1,0 +1,138 @@
+"""SIGTERM drains and exits 0; a second one insists; SIGHUP reloads; kill -9 loses no row."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from pathlib import Path
+
+from muxproxy.sim.server import SimServer, start
+from tests.http_client import call, encode, head, read_body, read_head
+from tests.process.server import Served, calls, served
+
+CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 20}
+STREAM = {**CHAT, "stream": True}
+
+
+async def _open_stream(
+    port: int, pace: str
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, list[tuple[str, str]]]:
+    data = encode(STREAM)
+    headers = {"content-type": "application/json", "x-sim-pace": pace, "x-sim-tokens": "20"}
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(head("POST", "/v1/chat/completions", headers, len(data), "localhost") + data)
+    status, fields = await read_head(reader)
+    assert status == 200
+    return reader, writer, fields
+
+
+async def test_sigterm_lets_a_stream_end_and_exits_0(tmp_path: Path) -> None:
+    sim = await start()
+    with served(tmp_path, sim.url) as server:
+        reader, writer, fields = await _open_stream(server.port, "30ms")
+        server.signal(signal.SIGTERM)
+        body, broken = await asyncio.wait_for(read_body(reader, fields), 10)
+        assert not broken
+        assert b"data: [DONE]" in body
+        assert await asyncio.to_thread(server.wait) == 0
+        writer.close()
+    (row,) = calls(tmp_path)
+    assert (row["end"], row["usage"]["output_total"]) == ("finished", 20)
+    await sim.aclose()
+
+
+async def test_the_drain_deadline_cuts_settles_and_exits_0(tmp_path: Path) -> None:
+    sim = await start()
+    with served(tmp_path, sim.url, "drain_timeout: 300ms\n") as server:
+        reader, writer, fields = await _open_stream(server.port, "10s")
+        server.signal(signal.SIGTERM)
+        body, broken = await asyncio.wait_for(read_body(reader, fields), 10)
+        assert broken
+        assert b"[DONE]" not in body
+        assert await asyncio.to_thread(server.wait) == 0
+        writer.close()
+    (row,) = calls(tmp_path)
+    assert row["end"] == "error"
+    assert row["usage"]["input_total"] > 0
+    await sim.aclose()
+
+
+async def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
+    sim = await start()
+    with served(tmp_path, sim.url, "drain_timeout: 60s\n") as server:
+        _, writer, _ = await _open_stream(server.port, "30s")
+        server.signal(signal.SIGTERM)
+        await asyncio.to_thread(server.log_line, "stopping")
+        server.signal(signal.SIGTERM)
+        assert await asyncio.to_thread(server.wait, 10) == 0
+        writer.close()
+    assert len(calls(tmp_path)) == 1
+    await sim.aclose()
+
+
+async def test_sighup_swaps_the_configuration_and_a_bad_file_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    sim = await start()
+    with served(tmp_path, sim.url) as server:
+        before = await call(server.port, "POST", "/v1/chat/completions", CHAT)
+        assert before.status == 200
+        good = server.config.read_text()
+        server.config.write_text(
+            good + "rules:\n  - {name: no, when: {model: '*'}, deny: closed}\n"
+        )
+        server.signal(signal.SIGHUP)
+        await asyncio.to_thread(server.log_line, "reloaded")
+        denied = await call(server.port, "POST", "/v1/chat/completions", CHAT)
+        assert denied.status == 403
+        server.config.write_text(good + "rulez: []\n")
+        server.signal(signal.SIGHUP)
+        line = await asyncio.to_thread(server.log_line, "not reloaded")
+        assert "last good one" in line
+        still = await call(server.port, "POST", "/v1/chat/completions", CHAT)
+        assert still.status == 403
+        ready = await call(server.port, "GET", "/ready")
+        assert "rulez" in ready.json()["reload_error"]
+    await sim.aclose()
+
+
+async def test_kill_9_under_load_loses_no_row_and_counts_nothing_twice(tmp_path: Path) -> None:
+    seed = random.randrange(1 << 30)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    sim = await start()
+    for _ in range(5):
+        with served(tmp_path, sim.url) as server:
+            await _load_until_killed(server, sim, rng)
+    with served(tmp_path, sim.url) as server:  # the start settles what was open
+        server.signal(signal.SIGTERM)
+        await asyncio.to_thread(server.wait)
+    rows = calls(tmp_path)
+    assert len({row["id"] for row in rows}) == len(rows)
+    seen = [r.get("x-request-tag") for r in sim.requests]
+    assert len(rows) >= len(seen) > 0
+    crashed = [row for row in rows if row["end"] == "error"]
+    assert all(row["usage_source"] == "estimated" for row in crashed)
+    assert all(row["cost_usd"] is not None for row in rows)
+    await sim.aclose()
+
+
+async def _load_until_killed(server: Served, sim: SimServer, rng: random.Random) -> None:
+    seen = len(sim.requests)
+
+    async def caller() -> None:
+        body = rng.choice([CHAT, STREAM])
+        while True:
+            try:
+                await call(
+                    server.port, "POST", "/v1/chat/completions", body, {"x-request-tag": "t"}
+                )
+            except (OSError, asyncio.IncompleteReadError):
+                return
+
+    callers = [asyncio.create_task(caller()) for _ in range(8)]
+    wanted = seen + rng.randint(20, 120)
+    await sim.until(lambda s: len(s.requests) >= wanted)
+    server.signal(signal.SIGKILL)
+    await asyncio.gather(*callers)
