@@ -1,7 +1,5 @@
 """Every field and operator of the `when` language against requests."""
 
-# ruff: noqa: E501 (one case, one line)
-
 from __future__ import annotations
 
 from datetime import datetime
@@ -27,9 +25,7 @@ def compiled(when):
 
 
 def context(request=None, caller=ALICE, now=NOON, shares=None, all_text="", headers=HEADERS):
-    return Context(
-        caller, request or ask(), headers, now, Shares(shares or {}), lambda _: all_text
-    )
+    return Context(caller, request or ask(), headers, now, Shares(shares or {}), lambda _: all_text)
 
 
 def why(when, request=None, **rest):
