@@ -19,7 +19,8 @@ from muxproxy.budget import Budgets, Event
 from muxproxy.config import units
 from muxproxy.config.env import Flags
 from muxproxy.config.faults import ConfigError
-from muxproxy.config.files import NO_FLAGS, load_file
+from muxproxy.config.load import load_file
+from muxproxy.config.loaded import NO_FLAGS
 from muxproxy.config.model import Config, Listen, Provider
 from muxproxy.drain import InFlight
 from muxproxy.errors import MuxError

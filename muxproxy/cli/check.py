@@ -9,7 +9,7 @@ import sys
 
 from muxproxy.cli import config_file
 from muxproxy.cli.price_lint import EXTRA
-from muxproxy.config.files import check_file
+from muxproxy.config.load import check_file
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

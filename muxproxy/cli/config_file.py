@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from muxproxy.config.faults import ConfigError
-from muxproxy.config.files import load_file
+from muxproxy.config.load import load_file
 from muxproxy.config.model import Config
 
 DEFAULT_FILES = ("muxproxy.yaml", "config/muxproxy.yaml")

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from muxproxy.config.env import Flags
-from muxproxy.config.files import load_file
+from muxproxy.config.load import load_file
 
 
 class Demo:

@@ -5,12 +5,12 @@ The only module that opens the YAML file. The environment comes in as a mapping.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
-from muxproxy.config.check import Report, check
+from muxproxy.config.check import Extra, Report, check
 from muxproxy.config.env import Flags
 from muxproxy.config.faults import ConfigError as ConfigError  # noqa: PLC0414 (raised here)
 from muxproxy.config.faults import Fault
@@ -46,16 +46,21 @@ def load_file(path: str | None, env: Mapping[str, str], flags: Flags = NO_FLAGS)
     return Checked(source=report.source, config=_good(report), warnings=report.warnings)
 
 
-def check_file(path: str | None, env: Mapping[str, str], flags: Flags = NO_FLAGS) -> Report:
+def check_file(
+    path: str | None,
+    env: Mapping[str, str],
+    flags: Flags = NO_FLAGS,
+    extra: Sequence[Extra] = (),
+) -> Report:
     """Everything wrong and doubtful about a file. Raises OSError when it cannot be read."""
     if path is None:
-        return check("", "defaults", env, flags=flags)
+        return check("", "defaults", env, flags=flags, extra=extra)
     with Path(path).open("rb") as file:
         raw = file.read(MAX_FILE_BYTES + 1)
     if len(raw) > MAX_FILE_BYTES:
         return _refused(path, 0, 0, f"larger than {MAX_FILE_BYTES >> 20} MiB")
     try:
-        return check(raw.decode("utf-8-sig"), path, env, flags=flags)
+        return check(raw.decode("utf-8-sig"), path, env, flags=flags, extra=extra)
     except UnicodeDecodeError as error:
         before = raw[: error.start]
         column = error.start - before.rfind(b"\n")

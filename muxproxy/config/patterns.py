@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from functools import lru_cache
 from re import _compiler, _constants, _parser  # type: ignore[attr-defined]
 from typing import Any
 
@@ -53,10 +54,12 @@ def is_regex(text: str) -> bool:
     return len(text) > 1 and text[0] == "/" and text.rfind("/") > 0
 
 
+@lru_cache(maxsize=4096)
 def read(text: str) -> Regex:
     """The pattern of "/source/flags" (flags i, m, s, x).
 
-    Raises ValueError saying what is wrong with it.
+    A pure function, kept because a rule's pattern is checked and compiled and reloaded. Raises
+    ValueError saying what is wrong with it.
     """
     end = text.rfind("/")
     source, letters = text[1:end], text[end + 1 :]

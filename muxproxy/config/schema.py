@@ -17,7 +17,7 @@ from muxproxy.config import model, when
 from muxproxy.config.kinds import internal
 from muxproxy.config.reader import type_of
 
-ID = "https://muxproxy.dev/schema/muxproxy.schema.json"
+ID = "urn:muxproxy:configuration"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 # Any text with a variable in it is fine for an editor: what it stands for is not known there.

@@ -73,6 +73,10 @@ class Connection(asyncio.Protocol):
         # Not isinstance: uvloop's transports are registered subclasses, asyncio's TLS ones not.
         self.transport = cast(asyncio.Transport, transport)
         state = self._state
+        if state.closed:
+            self._phase = _CLOSING
+            self.abort()
+            return
         state.stats.connections += 1
         tls = transport.get_extra_info("ssl_object")
         if tls is not None and self._http2 and tls.selected_alpn_protocol() == "h2":

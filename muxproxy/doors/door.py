@@ -11,6 +11,7 @@ import os
 import socket
 import ssl
 import stat
+from typing import Any
 
 from muxproxy.doors.connection import Connection
 from muxproxy.doors.http2 import Http2
@@ -197,19 +198,21 @@ class Door:
     def abort_all(self) -> None:
         """Cancels the app's calls and resets every connection."""
         for running in list(self._state.running):
-            if running.task is not None:
-                running.task.cancel()
+            running.cancel()
         for peer in list(self._state.peers):
             peer.abort()
 
     async def aclose(self) -> None:
         """Stops at once whatever is left, and waits for the app's calls to end."""
-        self._state.draining = True
+        self._state.draining = self._state.closed = True
         self.stop_accepting()
-        tasks = [r.task for r in self._state.running if r.task is not None]
+        tasks: set[asyncio.Task[Any]] = {r.task for r in self._state.running if r.task is not None}
+        tasks |= self._accepting
+        if self._http2 is not None:
+            tasks |= self._http2.serving
         self.abort_all()
-        if tasks or self._accepting:
-            await asyncio.wait([*tasks, *self._accepting])
+        if tasks:
+            await asyncio.wait(tasks)
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None

@@ -12,7 +12,7 @@ import math
 from typing import Any
 
 from muxproxy.doors.guard import guarded
-from muxproxy.doors.state import DoorState
+from muxproxy.doors.state import App, DoorState
 
 log = logging.getLogger("muxproxy.door")
 
@@ -23,7 +23,6 @@ class Http2:
     """hypercorn's configuration and shutdown signal for one door."""
 
     def __init__(self, state: DoorState) -> None:
-        from hypercorn.app_wrappers import ASGIWrapper  # noqa: PLC0415
         from hypercorn.asyncio.worker_context import WorkerContext  # noqa: PLC0415
         from hypercorn.config import Config  # noqa: PLC0415
 
@@ -35,7 +34,8 @@ class Http2:
         self.config.include_server_header = False
         self.config.errorlog = log
         self.context = WorkerContext(None)
-        self.app = ASGIWrapper(guarded(state.app, limits))
+        self.app = guarded(state.app, limits)
+        self.serving: set[asyncio.Task[None]] = set()
 
     def adopt(self, transport: asyncio.Transport) -> None:
         """Takes over a transport on which nothing has been read yet."""
@@ -45,29 +45,42 @@ class Http2:
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
-        peer = _Http2Peer(self.state, transport)
-        peer.task = loop.create_task(self._serve(peer, reader, writer))
+        peer = _Http2Peer(self.state, self.app, transport)
         self.state.peers.add(peer)
-        self.state.running.add(peer)
+        task = loop.create_task(self._serve(peer, reader, writer))
+        self.serving.add(task)
+        task.add_done_callback(self.serving.discard)
 
     async def _serve(
         self, peer: _Http2Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
+        from hypercorn.app_wrappers import ASGIWrapper  # noqa: PLC0415
         from hypercorn.asyncio.tcp_server import TCPServer  # noqa: PLC0415
 
         loop: Any = self.state.loop
-        app: Any = self.app
         context: Any = self.context
+        server = TCPServer(ASGIWrapper(peer.call), loop, self.config, context, {}, reader, writer)
+        read = server._read_data
+
+        async def read_then_end() -> None:
+            await read()
+            # Its streams are closed now, and the app has been told of the disconnect.
+            if peer.aborted:
+                for call in list(peer.calls):
+                    if call.task is not None:
+                        call.task.cancel()
+            # hypercorn would keep a connection whose client left until its idle time is over.
+            await server.idle_task.stop()
+
+        server._read_data = read_then_end  # type: ignore[method-assign]
         try:
-            await TCPServer(app, loop, self.config, context, {}, reader, writer)
+            await server
         except Exception:
             # hypercorn lets a peer's broken frames end as exceptions of many kinds.
             log.debug("an HTTP/2 connection broke", exc_info=True)
         finally:
             peer.abort()
-            peer.task = None
             self.state.peers.discard(peer)
-            self.state.running.discard(peer)
             self.state.left()
 
     async def drain(self) -> None:
@@ -75,16 +88,46 @@ class Http2:
         await self.context.terminated.set()
 
 
+class _Http2Call:
+    """One call of the app, among those the door keeps account of."""
+
+    __slots__ = ("peer", "task")
+
+    def __init__(self, peer: _Http2Peer) -> None:
+        self.peer = peer
+        self.task = asyncio.current_task()
+
+    def cancel(self) -> None:
+        """By way of the connection: a call cancelled while its stream is open would have
+        hypercorn wait for ever for its own, cancelled, sender."""
+        self.peer.abort()
+
+
 class _Http2Peer:
     """An HTTP/2 connection in the door's registries."""
 
-    __slots__ = ("deadline", "state", "task", "transport")
+    __slots__ = ("aborted", "app", "calls", "deadline", "state", "transport")
 
-    def __init__(self, state: DoorState, transport: asyncio.Transport) -> None:
+    def __init__(self, state: DoorState, app: App, transport: asyncio.Transport) -> None:
         self.state = state
+        self.app = app
         self.transport = transport
         self.deadline = math.inf
-        self.task: asyncio.Task[None] | None = None
+        self.aborted = False
+        self.calls: set[_Http2Call] = set()
+
+    async def call(self, scope: Any, receive: Any, send: Any) -> None:
+        """The app, counted."""
+        call = _Http2Call(self)
+        self.calls.add(call)
+        self.state.running.add(call)
+        self.state.stats.requests += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.calls.discard(call)
+            self.state.running.discard(call)
+            self.state.left()
 
     def expired(self) -> None:
         """hypercorn keeps its own time."""
@@ -93,5 +136,6 @@ class _Http2Peer:
         """See Http2.drain."""
 
     def abort(self) -> None:
+        self.aborted = True
         with contextlib.suppress(RuntimeError):
             self.transport.abort()

@@ -298,6 +298,10 @@ class Splice:
             self._waiters.append(waiter)
         return waiter
 
+    def cancel(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+
     # ASGI
 
     async def run(self, scope: dict[str, Any]) -> None:

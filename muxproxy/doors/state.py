@@ -35,7 +35,9 @@ class Peer(Protocol):
 class Running(Protocol):
     """One call of the app."""
 
-    task: asyncio.Task[None] | None
+    @property
+    def task(self) -> asyncio.Task[Any] | None: ...
+    def cancel(self) -> None: ...
 
 
 class DoorState:
@@ -44,6 +46,7 @@ class DoorState:
     __slots__ = (
         "app",
         "clock",
+        "closed",
         "connect_policy",
         "date",
         "draining",
@@ -67,6 +70,7 @@ class DoorState:
         self.peers: set[Peer] = set()
         self.running: set[Running] = set()
         self.draining = False
+        self.closed = False  # for good: what still comes out of a TLS handshake is dropped
         self.emptied = asyncio.Event()
         self.connect_policy: ConnectPolicy | None = None
         self.permit_address: PermitAddress | None = None

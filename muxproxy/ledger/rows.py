@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import msgspec
@@ -13,7 +14,7 @@ from muxproxy.exchange import ERROR, ESTIMATED, Hold, Receipt, Spend, Usage
 _COLUMNS = (
     "id dim time_ms status end code run stream attempts input cache_read cache_write_5m"
     " cache_write_1h output reasoning audio_in audio_out images requests tier reported_cost"
-    " usage_source cost held overrun price_version overhead_us ttfb_us total_us bytes_in bytes_out"
+    " usage_more usage_source cost held overrun price_version overhead_us ttfb_us total_us bytes_in bytes_out"
     " asked_model dialect endpoint path reason edits features usage_raw"
 )
 CALL_COLUMNS = tuple(_COLUMNS.split())
@@ -45,7 +46,12 @@ DimKey = tuple[str | None, str | None, str, str | None, str | None, str | None, 
 
 _encode = msgspec.json.Encoder().encode
 _decode_strings = msgspec.json.Decoder(tuple[str, ...]).decode
-_NO_USAGE: Row = (None,) * 12
+_NO_USAGE: Row = (None,) * 13
+# What few providers tell of a call's usage: one column for all of it, mostly null.
+_RARE = tuple(name for name in Usage.__struct_fields__ if name not in CALL_COLUMNS)
+_rare = attrgetter(*_RARE)
+_NONE_TOLD = (None,) * len(_RARE)
+_decode_more = msgspec.json.Decoder(dict[str, int]).decode
 
 
 def dim_key(r: Receipt) -> DimKey:
@@ -67,6 +73,13 @@ def _strings(values: tuple[str, ...]) -> str | None:
     return _encode(values).decode() if values else None
 
 
+def _more(u: Usage) -> bytes | None:
+    values = _rare(u)
+    if values == _NONE_TOLD:
+        return None
+    return _encode({k: v for k, v in zip(_RARE, values, strict=True) if v is not None})
+
+
 def call_row(r: Receipt, dim: int) -> Row:
     """For INSERT_CALL, in the order of CALL_COLUMNS."""
     u = r.usage
@@ -86,6 +99,7 @@ def call_row(r: Receipt, dim: int) -> Row:
             u.requests,
             u.tier,
             u.reported_cost,
+            _more(u),
         )
     )
     return (
@@ -129,6 +143,8 @@ def receipt_of(row: Sequence[Any]) -> Receipt:
     fields = dict(zip(_NAMES, row, strict=True))
     del fields["dim"]
     usage = {name: fields.pop(name) for name in _USAGE_NAMES}
+    if more := fields.pop("usage_more"):
+        usage.update(_decode_more(more))
     fields["usage"] = None if usage["input"] is None else Usage(**usage)
     fields["stream"] = bool(fields["stream"])
     for name in ("tags", "edits"):

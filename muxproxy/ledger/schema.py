@@ -25,7 +25,7 @@ def _first(con: sqlite3.Connection) -> None:
         " attempts INTEGER NOT NULL, input INTEGER, cache_read INTEGER, cache_write_5m INTEGER,"
         " cache_write_1h INTEGER, output INTEGER, reasoning INTEGER, audio_in INTEGER,"
         " audio_out INTEGER, images INTEGER, requests INTEGER, tier TEXT, reported_cost INTEGER,"
-        " usage_source TEXT, cost INTEGER, held INTEGER, overrun INTEGER NOT NULL,"
+        " usage_more BLOB, usage_source TEXT, cost INTEGER, held INTEGER, overrun INTEGER NOT NULL,"
         " price_version TEXT, overhead_us INTEGER NOT NULL, ttfb_us INTEGER,"
         " total_us INTEGER NOT NULL, bytes_in INTEGER NOT NULL, bytes_out INTEGER NOT NULL,"
         " asked_model TEXT, dialect TEXT, endpoint TEXT, path TEXT NOT NULL, reason TEXT NOT NULL,"

@@ -176,14 +176,11 @@ class _Stream(asyncio.Protocol):
                 result.errors += 1
         at = data.find(b'"sim_ns":')
         while at >= 0:
-            end = at + 9
-            stop = end
-            while data[stop : stop + 1].isdigit():
-                stop += 1
-            if stop > end:
+            stamp = data[at + 9 : at + 28]  # 19 characters, blank-padded
+            if len(stamp) == 19:
                 result.count += 1
-                result.delays.append((now - int(data[end:stop])) / 1e9)
-            at = data.find(b'"sim_ns":', stop)
+                result.delays.append((now - int(stamp)) / 1e9)
+            at = data.find(b'"sim_ns":', at + 28)
         if data.endswith(b"0\r\n\r\n") and not self._stopped:
             self._stopped = True
             self._over()

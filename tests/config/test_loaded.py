@@ -280,25 +280,6 @@ def test_secret_is_a_string_that_hides():
     assert secret.reveal() == "abc"
 
 
-def test_dump_shows_the_configuration_in_force():
-    config = load(
-        PROVIDER % ", api_key: sk-1, headers: {x-k: v}"
-        + f"keys: [{{name: a, sha256: {'0' * 64}}}]\nrules: [{{name: r, set: {{api_key: s}}}}]",
-        "f",
-        {},
-    )
-    shown = dump(config)
-    openai = shown["providers"]["openai"]
-    assert openai["api_key"] == "***"
-    assert openai["headers"] == {"x-k": "***"}
-    assert "missing_key" not in openai
-    assert shown["keys"][0]["sha256"] == "***"
-    assert shown["keys"][0]["value"] is None
-    assert shown["rules"][0]["continue"] is False
-    assert shown["rules"][0]["set"] == {"api_key": "***"}
-    assert yaml.safe_load(yaml.safe_dump(shown)) == shown
-
-
 # -- never anything but a Config or faults ------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from muxproxy.doors import Door, DoorLimits
 
 BOUND = 5.0  # seconds until a wait counts as failed
+SMALL = DoorLimits(max_body=1 << 20, linger=0.2)
 
 
 @dataclass
@@ -146,6 +147,8 @@ class Echo:
     began: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
         call = Call(scope)
         self.calls.append(call)
         self.began.set()
@@ -177,6 +180,26 @@ def reset(writer: asyncio.StreamWriter) -> None:
     sock = writer.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
+
+
+class Gate:
+    """Answers path /n only once released; notes the order of calls."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+        self.gates: dict[str, asyncio.Event] = {}
+
+    def gate(self, path: str) -> asyncio.Event:
+        return self.gates.setdefault(path, asyncio.Event())
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.seen.append(scope["path"])
+        await receive()
+        await self.gate(scope["path"]).wait()
+        splice = scope["extensions"]["muxproxy.splice"]
+        splice.start(200, [])
+        splice.write(scope["path"].encode())
+        splice.end()
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -1,5 +1,7 @@
 """Body decoders: any slicing, nothing beyond the end, no byte of a broken body too many."""
 
+from itertools import pairwise
+
 import httptools
 import pytest
 from hypothesis import given, settings
@@ -21,7 +23,7 @@ def decode(raw: bytes, cuts: list[int], body: ChunkedBody | CountedBody) -> tupl
     """The body and the offset of its end in `raw` (-1: not ended)."""
     out: list[bytes] = []
     edges = sorted({0, len(raw), *(c for c in cuts if c < len(raw))})
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         over = body.feed(raw[start:stop], out)
         if over >= 0:
             return b"".join(out), start + over

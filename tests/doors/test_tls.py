@@ -8,8 +8,8 @@ import pytest
 import trustme
 
 from muxproxy.doors import DoorLimits, DoorTls
-from tests.doors.harness import BOUND, Echo, client_of, request, serving, until
-from tests.doors.test_connection import SMALL, Watcher
+from tests.doors.harness import BOUND, SMALL, Echo, client_of, request, serving, until
+from tests.doors.test_leaving import Watcher
 from tests.doors.test_splice import breaking
 
 

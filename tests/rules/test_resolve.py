@@ -1,7 +1,5 @@
 """Names to candidates."""
 
-# ruff: noqa: E501 (one case, one line)
-
 from __future__ import annotations
 
 import pytest

@@ -368,9 +368,16 @@ WHENS = st.fixed_dictionaries(
     },
 )
 EFFECTS = st.sampled_from(
-    [{"to": "small"}, {"to": ["large", "x-1"]}, {"deny": "no"}, {"tag": "t1"}]
-    + [{"set": {"a": 1}}, {"tag": "t2", "continue_": True}, {"to": "bare", "shadow": True}]
-)  # fmt: skip
+    [
+        {"to": "small"},
+        {"to": ["large", "x-1"]},
+        {"deny": "no"},
+        {"tag": "t1"},
+        {"set": {"a": 1}},
+        {"tag": "t2", "continue_": True},
+        {"to": "bare", "shadow": True},
+    ]
+)
 BOOKS = st.lists(st.tuples(WHENS, EFFECTS), max_size=5)
 ASKS = st.builds(
     ask,
