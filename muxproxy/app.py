@@ -21,7 +21,7 @@ from muxproxy import __version__
 from muxproxy.dialects import errors as dialect_errors
 from muxproxy.dialects.paths import Route, classify
 from muxproxy.errors import MuxError
-from muxproxy.headers import get
+from muxproxy.exchange import OPENAI
 from muxproxy.proxy.plain import forward_unknown
 from muxproxy.proxy.sinks import AsgiSink
 from muxproxy.runtime import Runtime
@@ -46,7 +46,7 @@ _CONTROL = frozenset(
     }
 )
 _CONTROL_PREFIXES = ("/v1/calls/", "/v1/analytics/")
-_ALIVE = frozenset({"/health", "/healthz", "/ready", "/readyz"})
+_ALIVE = frozenset({"/", "/health", "/healthz", "/ready", "/readyz"})
 _JSON = [(b"content-type", b"application/json")]
 
 
@@ -68,56 +68,68 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI 3."""
-        if scope["type"] == "lifespan":
-            await _lifespan(receive, send, self._runtime.start, self._runtime.aclose)
-            return
-        if scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1008, "reason": "not supported"})
+        if scope["type"] != "http":
+            await self._other_protocol(scope, receive, send)
             return
         extensions: dict[str, Any] = scope.get("extensions") or {}
-        method: str = scope["method"]
-        path: str = scope["path"]
         authority = extensions.get("muxproxy.authority")
-        route = _OTHER
+        fields: dict[bytes, bytes] = dict(scope["headers"])
         try:
-            self._runtime.snapshot.browser.check(scope["headers"], origin_form=authority is None)
-            if authority is None:
-                if path in _ALIVE or path == "/":
-                    if await self._answer_alive(method, path, scope, send):
-                        return
-                elif is_control(method, path) and self._control_here:
-                    await self._answer_control(scope, receive, send)
-                    return
+            self._runtime.snapshot.browser.check(fields, origin_form=authority is None)
+            if authority is None and await self._answered_here(scope, receive, send):
+                return
             if not self._data_here:
                 raise MuxError("not_found", "this is the admin address; calls go to the other one")
-            raw: bytes = scope.get("raw_path") or path.encode()
-            route = classify(method, raw.decode("latin-1"))
-            _refuse_upgrade(scope["headers"])
+            raw: bytes = scope.get("raw_path") or scope["path"].encode()
+            route = classify(scope["method"], raw.decode("latin-1"))
+            if b"upgrade" in fields:
+                _refuse_websocket(fields)
         except MuxError as error:
-            await _send_error(send, route.dialect, error)
+            await _send_error(send, _dialect(scope), error)
             return
         sink = extensions.get("muxproxy.splice")
-        if sink is not None:
-            await self._forward(scope, receive, sink, route, authority)
+        if sink is not None and authority is None:
+            await self._runtime.proxy.handle(scope, receive, sink, route, None, fields)
             return
-        fallback = AsgiSink(receive, send)
+        fallback = AsgiSink(receive, send) if sink is None else None
         try:
-            await self._forward(scope, fallback.receive, fallback, route, authority)
+            await self._forward(
+                scope, fallback.receive if fallback else receive, sink or fallback, route, fields
+            )
         finally:
-            await fallback.close()
+            if fallback is not None:
+                await fallback.close()
+
+    async def _other_protocol(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send, self._runtime.start, self._runtime.aclose)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": "not supported"})
 
     async def _forward(
-        self, scope: Scope, receive: Receive, sink: Any, route: Route, authority: Any
+        self, scope: Scope, receive: Receive, sink: Any, route: Route, fields: dict[bytes, bytes]
     ) -> None:
+        """Absolute-form targets (their host picks the provider), and other servers."""
         runtime = self._runtime
+        authority = (scope.get("extensions") or {}).get("muxproxy.authority")
         provider = None
         if authority is not None and not runtime.is_self(authority):
             provider = runtime.snapshot.provider_at(authority[1], authority[2])
             if provider is None:
                 await forward_unknown(runtime.proxy, scope, receive, sink, authority)
                 return
-        await runtime.proxy.handle(scope, receive, sink, route, provider)
+        await runtime.proxy.handle(scope, receive, sink, route, provider, fields)
+
+    async def _answered_here(self, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Whether the path is the control plane's, and then its answer."""
+        method, path = scope["method"], scope["path"]
+        if path in _ALIVE:
+            return await self._answer_alive(method, path, scope, send)
+        if self._control_here and is_control(method, path):
+            await self._answer_control(scope, receive, send)
+            return True
+        return False
 
     async def _answer_alive(self, method: str, path: str, scope: Scope, send: Send) -> bool:
         """Health and readiness, without the control plane's imports."""
@@ -141,13 +153,17 @@ class App:
         await self._control(scope, receive, send)
 
 
-_OTHER = Route(dialect="openai", endpoint="other", path="/")
+def _dialect(scope: Scope) -> str:
+    """The caller's dialect as far as the path tells."""
+    try:
+        return classify(scope["method"], scope["path"]).dialect
+    except MuxError:
+        return OPENAI
 
 
-def _refuse_upgrade(headers: list[tuple[bytes, bytes]]) -> None:
+def _refuse_websocket(fields: dict[bytes, bytes]) -> None:
     """426 for WebSocket: Codex then posts at once (404, 405 and 501 make it try seven times)."""
-    upgrade = get(headers, b"upgrade")
-    if upgrade is not None and upgrade.lower() == b"websocket":
+    if fields[b"upgrade"].lower() == b"websocket":
         raise MuxError(
             "upgrade_required",
             "WebSocket is not served here; POST with stream: true instead",

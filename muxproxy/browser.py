@@ -7,7 +7,7 @@ Any web page can post to a port on localhost, and DNS rebinding can make its own
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 
 from muxproxy.errors import MuxError
@@ -46,16 +46,14 @@ class BrowserRules:
         self._origins = {o.rstrip("/").lower().encode() for o in origins}
         self._good: set[bytes] = set()
 
-    def check(self, headers: Iterable[tuple[bytes, bytes]], *, origin_form: bool = True) -> None:
-        """Raise MuxError 421 or 403; `origin_form` False skips Host (the target names the host)."""
-        host = origin = site = None
-        for name, value in headers:
-            if name == b"host":
-                host = value
-            elif name == b"origin":
-                origin = value
-            elif name == b"sec-fetch-site":
-                site = value
+    def check(self, fields: Mapping[bytes, bytes], *, origin_form: bool = True) -> None:
+        """Raise MuxError 421 or 403. `fields`: header name (lower case) -> value.
+
+        `origin_form` False skips Host: there the target names the host.
+        """
+        host = fields.get(b"host")
+        origin = fields.get(b"origin")
+        site = fields.get(b"sec-fetch-site")
         if origin_form and host is not None and host not in self._good:
             self._judge_host(host)
         if origin is None and site is None:

@@ -66,10 +66,15 @@ class Proxy:
         receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
         sink: Sink,
         route: Route,
-        provider: str | None = None,
+        provider: str | None,
+        fields: dict[bytes, bytes],
     ) -> None:
-        """One exchange from its head to its receipt. Never raises."""
-        await Exchange(self, scope, receive, sink, route, provider).run()
+        """One exchange from its head to its receipt. Never raises.
+
+        `provider` is the one that an absolute-form target's host means; `fields` is
+        dict(scope["headers"]).
+        """
+        await Exchange(self, scope, receive, sink, route, provider, fields).run()
 
     def account(self, receipt: Receipt, verdict: Verdict, exchange: Exchange) -> None:
         """Metrics, learning and the log line of a settled call."""

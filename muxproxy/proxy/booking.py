@@ -6,6 +6,7 @@ call is settled, and its estimated cost is part of the call's.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Awaitable, MutableMapping
 from time import perf_counter_ns
@@ -64,7 +65,9 @@ class Booking:
     """What one exchange holds and owes; settled exactly once."""
 
     __slots__ = (
+        "_cost_seen",
         "_earlier",
+        "_priced",
         "_proxy",
         "_settled",
         "_snapshot",
@@ -105,6 +108,8 @@ class Booking:
         self.owed_nano = 0  # by failed attempts
         self._earlier: list[tuple[int, list[Spend]]] = []
         self._settled = False
+        self._priced: Usage | None = None
+        self._cost_seen: int | None = None
 
     @property
     def public_id(self) -> str:
@@ -191,14 +196,13 @@ class Booking:
                 return None
             raise
         self.journaled = True
-        return None if waiter is None else self._journaled(waiter)
+        if waiter is None or not proxy.passes_without_ledger:
+            return waiter
+        return self._journaled(waiter)
 
     async def _journaled(self, waiter: Awaitable[None]) -> None:
-        try:
+        with contextlib.suppress(MuxError):
             await waiter
-        except MuxError:
-            if not self._proxy.passes_without_ledger:
-                raise
 
     # -- after it ---------------------------------------------------------------------------
 
@@ -240,10 +244,19 @@ class Booking:
 
     def cost_now(self) -> int | None:
         """What the finished answer costs, before it is settled (for router_metadata)."""
-        tap, service = self.tap, self.service
-        if tap is None or service is None or tap.usage is None:
+        tap = self.tap
+        if tap is None or (usage := tap.usage) is None:
             return None
-        return self._snapshot.prices.settle(service.name, self.price, tap.usage)
+        return self._price_of(usage)
+
+    def _price_of(self, usage: Usage) -> int | None:
+        """Nano-dollars of `usage`; asked once per exchange, for the provider's own figures are
+        compared with ours in it."""
+        if self._priced is not usage:
+            assert self.service is not None
+            self._priced = usage
+            self._cost_seen = self._snapshot.prices.settle(self.service.name, self.price, usage)
+        return self._cost_seen
 
     # -- the end ----------------------------------------------------------------------------
 
@@ -275,7 +288,7 @@ class Booking:
             if base is None and verdict.at_hold and self.held is not None:
                 base = self.held.nano
         else:
-            base = self._snapshot.prices.settle(self.service.name, self.price, verdict.usage)
+            base = self._price_of(verdict.usage)
         return base if base is None else base + self.owed_nano
 
     def _close(self, verdict: Verdict, cost: int | None, now: float) -> tuple[int, list[Spend]]:
@@ -325,7 +338,7 @@ class Booking:
             overhead_us=self.overhead_us,
             ttfb_us=self.ttfb_us,
             total_us=(perf_counter_ns() - exchange.accepted_ns) // 1000,
-            bytes_in=len(exchange.body),
+            bytes_in=0 if ask is None else ask.body_bytes,
             bytes_out=0 if relay is None else relay.bytes_out,
         )
 

@@ -5,7 +5,7 @@ Pure functions over header lists. Everything not named here passes as it came, i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from muxproxy.headers import (
@@ -14,7 +14,6 @@ from muxproxy.headers import (
     Headers,
     connection_options,
     end_to_end,
-    get,
 )
 
 # Written by the upstream client itself, or ours and not the provider's business.
@@ -22,44 +21,45 @@ _OURS = frozenset({b"host", b"content-length", b"expect", b"x-max-budget", b"x-r
 _PREFIX = b"x-muxproxy-"
 _DROP = HOP_BY_HOP | _OURS
 _CODINGS = (b"gzip", b"identity")
+_PLAIN_CONNECTION = (b"keep-alive", b"close")
+_OURS_DOWN = (_PREFIX, b"x-budget-")
+
+
+def dropped(
+    *, private: frozenset[bytes], static: frozenset[bytes], credentials: bool
+) -> frozenset[bytes]:
+    """Names that never go to a provider: worked out once per provider and configuration.
+
+    `private`: headers that only rules and auth read; `static`: those that the YAML sets on every
+    request; `credentials`: the caller's are replaced or belong to us.
+    """
+    return _DROP | private | static | (CREDENTIALS if credentials else frozenset())
 
 
 def upstream_headers(
     headers: Headers,
+    fields: Mapping[bytes, bytes],
+    drop: frozenset[bytes],
+    added: Headers,
     *,
-    read_by_rules: frozenset[bytes],
-    credential: tuple[tuple[bytes, bytes], ...] | None,
-    strip_credentials: bool,
-    static: tuple[tuple[bytes, bytes], ...] = (),
     identity: bool = False,
 ) -> Headers:
-    """The caller's end-to-end headers as the provider gets them.
+    """The caller's end-to-end headers as the provider gets them, then `added`.
 
-    `credential` (the provider's own key) replaces every credential of the caller's; without one
-    the caller's pass through unless `strip_credentials`. `static` overrides by name. `identity`
-    asks for an uncompressed answer (the body is going to be edited).
+    `fields` is dict(headers). `identity` asks for an uncompressed answer (the body is going to be
+    edited).
     """
-    drop = _DROP
-    if get(headers, b"connection") is not None:
+    connection = fields.get(b"connection")
+    if connection is not None and connection.lower() not in _PLAIN_CONNECTION:
         drop = drop | connection_options(headers)
-    if read_by_rules:
-        drop = drop | read_by_rules
-    if credential is not None or strip_credentials:
-        drop = drop | CREDENTIALS
-    if static:
-        drop = drop | {name for name, _ in static}
-    out = []
-    for pair in headers:
-        name = pair[0]
-        if name in drop or name.startswith(_PREFIX):
-            continue
-        if name == b"accept-encoding":
-            out.append((name, b"identity" if identity else narrow_encoding(pair[1])))
-            continue
-        out.append(pair)
-    if credential is not None:
-        out.extend(credential)
-    out.extend(static)
+    out = [p for p in headers if p[0] not in drop and not p[0].startswith(_PREFIX)]
+    offered = fields.get(b"accept-encoding")
+    if offered is not None:
+        coding = b"identity" if identity else narrow_encoding(offered)
+        out = [p if p[0] != b"accept-encoding" else (p[0], coding) for p in out]
+    elif identity:
+        out.append((b"accept-encoding", b"identity"))
+    out += added
     return out
 
 
@@ -81,21 +81,21 @@ def _acceptable(parts: Iterable[bytes]) -> set[bytes]:
     return out
 
 
-def caller_headers(headers: Headers, ours: Headers) -> Headers:
-    """The provider's end-to-end headers, then ours; a provider cannot forge ours."""
+def caller_headers(headers: Headers, fields: Mapping[bytes, bytes], ours: Headers) -> Headers:
+    """The provider's end-to-end headers, then ours; a provider cannot forge ours.
+
+    `fields` is dict(headers).
+    """
     drop = HOP_BY_HOP
-    if get(headers, b"connection") is not None:
+    connection = fields.get(b"connection")
+    if connection is not None and connection.lower() not in _PLAIN_CONNECTION:
         drop = drop | connection_options(headers)
-    out = [
-        pair
-        for pair in headers
-        if pair[0] not in drop and not pair[0].startswith((_PREFIX, b"x-budget-"))
-    ]
-    out.extend(ours)
+    out = [p for p in headers if p[0] not in drop and not p[0].startswith(_OURS_DOWN)]
+    out += ours
     return out
 
 
-def credential_for(dialect: str, key: str, headers: Headers) -> tuple[tuple[bytes, bytes], ...]:
+def credential_for(dialect: str, key: str, fields: Mapping[bytes, bytes]) -> tuple[bytes, bytes]:
     """The provider's key where its API reads it.
 
     Anthropic takes `x-api-key` or a bearer token; the form the caller used is kept, since SDKs
@@ -103,11 +103,10 @@ def credential_for(dialect: str, key: str, headers: Headers) -> tuple[tuple[byte
     """
     raw = key.encode()
     if dialect == "gemini":
-        return ((b"x-goog-api-key", raw),)
-    if dialect == "anthropic":
-        bearer = get(headers, b"authorization") is not None and get(headers, b"x-api-key") is None
-        return ((b"authorization", b"Bearer " + raw),) if bearer else ((b"x-api-key", raw),)
-    return ((b"authorization", b"Bearer " + raw),)
+        return (b"x-goog-api-key", raw)
+    if dialect == "anthropic" and (b"x-api-key" in fields or b"authorization" not in fields):
+        return (b"x-api-key", raw)
+    return (b"authorization", b"Bearer " + raw)
 
 
 def plain_headers(headers: Headers) -> Headers:

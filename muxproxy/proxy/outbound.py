@@ -5,16 +5,17 @@ Only the edits of DESIGN section 8; a request that no edit touches goes up byte 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from muxproxy import exchange as words
 from muxproxy.codec import set_members, set_model
-from muxproxy.dialects.paths import upstream_path
+from muxproxy.dialects.paths import Route, upstream_path
 from muxproxy.errors import MuxError
 from muxproxy.exchange import Ask, Plan, Target
-from muxproxy.headers import Headers
+from muxproxy.headers import CREDENTIALS, Headers
 from muxproxy.proxy.fields import fill_defaults, named_for
 from muxproxy.proxy.forward import credential_for, upstream_headers
 from muxproxy.proxy.snapshot import Service
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 
 # Our own members of the enhanced endpoint's body; no provider knows them.
 OWN_MEMBERS = frozenset({"max_budget", "cascade_config"})
-ENHANCED = "enhanced"
+# Controls, blanks and anything beyond ASCII: never within a request target (RFC 9112 section 3).
+_BAD_TARGET = re.compile(rb"[^\x21-\x7e]")
+_PATHS_KEPT = 1024
 
 
 class Outbound(msgspec.Struct):
@@ -46,7 +49,7 @@ def prepare(exchange: Exchange, service: Service, target: Target) -> Outbound:
     edits: list[str] = []
     model = target.model if target.model is not None else ask.model
     rewritten = target.model if target.model != ask.model else None
-    path = upstream_path(service.base_path, route, model=rewritten, dialect=service.dialect)
+    path = _path(service, route, rewritten)
     body = exchange.body
     strip = False
     inspected = ask.endpoint in words.INSPECTED
@@ -121,24 +124,38 @@ def _wants_usage(ask: Ask, service: Service) -> bool:
 
 
 def _headers(exchange: Exchange, service: Service, *, identity: bool) -> Headers:
-    headers: Headers = exchange.scope["headers"]
+    fields = exchange.fields
+    drop, added = service.drop, service.added
     key = service.config.api_key
-    return upstream_headers(
-        headers,
-        read_by_rules=exchange.snapshot.private_headers,
-        credential=credential_for(service.dialect, key, headers) if key else None,
-        strip_credentials=exchange.caller.ours,
-        static=service.static,
-        identity=identity,
-    )
+    if key:
+        added = [credential_for(service.dialect, key, fields), *added]
+    elif exchange.caller.ours:
+        drop = drop | CREDENTIALS
+    return upstream_headers(exchange.scope["headers"], fields, drop, added, identity=identity)
 
 
-def _with_query(path: str, exchange: Exchange, service: Service) -> bytes:
+def _path(service: Service, route: Route, model: str | None) -> bytes:
+    """The path upstream; worked out once per (provider, route, model)."""
+    key = (route.path, route.provider, route.endpoint, model)
+    known = service.paths.get(key)
+    if known is None:
+        path = upstream_path(service.base_path, route, model=model, dialect=service.dialect)
+        known = path.encode("utf-8")
+        if _BAD_TARGET.search(known):
+            raise MuxError("invalid_request", "the path holds characters it must not hold")
+        if len(service.paths) >= _PATHS_KEPT:
+            service.paths.clear()
+        service.paths[key] = known
+    return known
+
+
+def _with_query(path: bytes, exchange: Exchange, service: Service) -> bytes:
     query: bytes = exchange.scope["query_string"]
+    if not query:
+        return path
     if b"key=" in query and (service.config.api_key or exchange.caller.ours):
         kept = [part for part in query.split(b"&") if not part.startswith(b"key=")]
         query = b"&".join(kept)
-    target = path.encode("latin-1") + (b"?" + query if query else b"")
-    if not target.isascii() or any(byte <= 0x20 or byte == 0x7F for byte in target):
-        raise MuxError("invalid_request", "the request target holds characters it must not hold")
-    return target
+    if _BAD_TARGET.search(query):
+        raise MuxError("invalid_request", "the query holds characters it must not hold")
+    return path + b"?" + query if query else path

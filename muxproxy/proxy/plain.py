@@ -121,7 +121,12 @@ async def _send(
             length=length,
         ),
     )
-    relay = Relay(sink, reply, _Blind(), (reply.status, caller_headers(reply.headers, [])))
+    relay = Relay(
+        sink,
+        reply,
+        _Blind(),
+        (reply.status, caller_headers(reply.headers, dict(reply.headers), [])),
+    )
     sink.watch(relay.pause, relay.resume, relay.client_left)
     reply.pump(relay)
     return relay

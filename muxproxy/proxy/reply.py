@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from muxproxy.codec import set_members
 from muxproxy.dialects import errors as dialect_errors
 from muxproxy.errors import MuxError
-from muxproxy.headers import Headers, get
+from muxproxy.headers import Headers
 from muxproxy.money import dollars
 from muxproxy.proxy.forward import caller_headers
 from muxproxy.proxy.outbound import Outbound
@@ -27,8 +27,9 @@ def relay_for(exchange: Exchange, service: Service, outbound: Outbound, reply: R
     """The relay for this reply; its head is queued towards the caller."""
     ask, plan, booking = exchange.ask, exchange.plan, exchange.booking
     assert ask is not None and plan is not None and exchange.target is not None
-    content_type = get(reply.headers, b"content-type")
-    encoding = get(reply.headers, b"content-encoding")
+    fields = dict(reply.headers)
+    content_type = fields.get(b"content-type")
+    encoding = fields.get(b"content-encoding")
     plain = encoding is None or encoding == b"identity"
     events = content_type is not None and content_type.startswith(b"text/event-stream")
     tap = make_tap(ask.endpoint, ask.dialect, content_type, encoding, reply.status)
@@ -43,10 +44,10 @@ def relay_for(exchange: Exchange, service: Service, outbound: Outbound, reply: R
         exchange.sink,
         reply,
         tap,
-        (reply.status, _head(reply, ours, length_changes=strip)),
+        (reply.status, _head(reply.headers, fields, ours, length_changes=strip)),
         stripper=UsageStripper() if strip else None,
         collect=partial(_add_metadata, exchange)
-        if outbound.metadata and plain and _collectable(reply, content_type)
+        if outbound.metadata and plain and _collectable(reply.status, fields)
         else None,
         error_event=partial(_error_event, exchange, tap) if events and plain else None,
         drain=service.drain,
@@ -61,17 +62,19 @@ def _error_event(exchange: Exchange, tap: Tap, error: MuxError) -> bytes:
     )
 
 
-def _head(reply: Reply, ours: Headers, *, length_changes: bool) -> Headers:
-    headers = caller_headers(reply.headers, ours)
+def _head(
+    headers: Headers, fields: dict[bytes, bytes], ours: Headers, *, length_changes: bool
+) -> Headers:
+    headers = caller_headers(headers, fields, ours)
     if length_changes:
         headers = [pair for pair in headers if pair[0] != b"content-length"]
     return headers
 
 
-def _collectable(reply: Reply, content_type: bytes | None) -> bool:
-    if reply.status != 200 or content_type is None or b"json" not in content_type:
+def _collectable(status: int, fields: dict[bytes, bytes]) -> bool:
+    if status != 200 or b"json" not in fields.get(b"content-type", b""):
         return False
-    length = get(reply.headers, b"content-length")
+    length = fields.get(b"content-length")
     return length is None or int(length) <= COLLECT_LIMIT
 
 

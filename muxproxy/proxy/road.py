@@ -20,7 +20,7 @@ from muxproxy.dialects import errors as dialect_errors
 from muxproxy.dialects.paths import Route
 from muxproxy.errors import MuxError
 from muxproxy.exchange import Ask, Caller, Plan, Target
-from muxproxy.headers import Headers, get
+from muxproxy.headers import Headers
 from muxproxy.inspection import all_text, inspect
 from muxproxy.money import parse_dollars
 from muxproxy.proxy.booking import Booking, Downgraded
@@ -60,6 +60,7 @@ class Exchange:
         "booking",
         "caller",
         "error",
+        "fields",
         "left",
         "plan",
         "provider",
@@ -87,6 +88,7 @@ class Exchange:
         sink: Sink,
         route: Route,
         provider: str | None,
+        fields: dict[bytes, bytes],
     ) -> None:
         self.proxy = proxy
         self.snapshot = proxy.snapshot
@@ -95,6 +97,8 @@ class Exchange:
         self.sink = sink
         self.route = route
         self.provider = provider  # named by an absolute-form target's host
+        # Each header's last value; names that may repeat are read from the list.
+        self.fields = fields
         extensions = scope.get("extensions") or {}
         self.accepted_ns: int = extensions.get("muxproxy.accepted") or perf_counter_ns()
         self.caller = _NOBODY
@@ -311,7 +315,7 @@ class Exchange:
     def _ceiling(self) -> int | None:
         """The caller's own limit for this request, nano-dollars."""
         assert self.ask is not None
-        value = get(self.scope["headers"], b"x-max-budget")
+        value = self.fields.get(b"x-max-budget")
         given: object = value.decode("latin-1") if value is not None else self.ask.max_budget
         if given is None:
             return None
@@ -329,7 +333,7 @@ class Exchange:
             target=outbound.target,
             headers=outbound.headers,
             body=self.upload if self.upload is not None else outbound.body,
-            length=_length(self.scope["headers"]) if self.upload is not None else None,
+            length=_length(self.fields) if self.upload is not None else None,
         )
         self.sent_anything = True  # until send() says otherwise
         try:
@@ -344,6 +348,10 @@ class Exchange:
         """Head once, then chunk by chunk: the tap sees, the caller gets."""
         self.status = reply.status
         relay = self.relay = relay_for(self, service, outbound, reply)
+        # A stream may last for minutes: it must not keep its request's body alive.
+        self.body = outbound.body = b""
+        if self.ask is not None:
+            self.ask.parts = None
         reply.pump(relay)
         await relay.wait()
         if relay.error is not None and not relay.started:
@@ -417,6 +425,6 @@ def _may_go_on(error: MuxError) -> bool:
     return isinstance(error, UpstreamError) or error.code in _ANOTHER_MAY
 
 
-def _length(headers: Headers) -> int | None:
-    value = get(headers, b"content-length")
+def _length(fields: dict[bytes, bytes]) -> int | None:
+    value = fields.get(b"content-length")
     return int(value) if value is not None and value.isdigit() else None

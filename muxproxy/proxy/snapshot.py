@@ -13,7 +13,9 @@ from muxproxy.auth import Authenticator
 from muxproxy.browser import BrowserRules, is_loopback
 from muxproxy.config.model import Config, Provider
 from muxproxy.exchange import Ask
+from muxproxy.headers import Headers
 from muxproxy.prices import Prices
+from muxproxy.proxy.forward import dropped
 from muxproxy.rules import Rulebook
 from muxproxy.upstream import Origin
 
@@ -25,6 +27,13 @@ SERVES: dict[str, tuple[str, ...]] = {
     exchange.GEMINI: (exchange.GEMINI,),
 }
 
+# Headers of the protocols and the providers' APIs: a rule may read them, and they still go up.
+_NOT_PRIVATE = frozenset(
+    b"accept accept-encoding accept-language anthropic-beta anthropic-version api-key "
+    b"authorization content-encoding content-type cookie openai-beta openai-organization "
+    b"openai-project referer user-agent x-api-key x-goog-api-key x-request-id".split()
+)
+
 
 def served_by(ask: Ask) -> tuple[str, ...]:
     """The dialects of providers that can answer `ask` as it is."""
@@ -35,19 +44,21 @@ class Service:
     """A provider, ready to be called."""
 
     __slots__ = (
+        "added",
         "base_path",
         "config",
         "credentials",
         "dialect",
         "drain",
+        "drop",
         "free",
         "host",
         "injects_usage",
         "name",
         "off",
         "origin",
+        "paths",
         "port",
-        "static",
         "total",
     )
 
@@ -77,9 +88,11 @@ class Service:
         self.injects_usage = injects_usage
         self.drain = drain
         self.total = total
-        self.static = tuple(
+        self.added: Headers = [
             (k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in config.headers.items()
-        )
+        ]
+        self.drop: frozenset[bytes] = frozenset()  # set by the snapshot, which knows the rules
+        self.paths: dict[tuple[str, str | None, str, str | None], bytes] = {}
 
 
 class Snapshot:
@@ -113,11 +126,17 @@ class Snapshot:
         self.browser = browser
         self.services = services
         # Headers that only rules and auth read: they stay here (DESIGN section 8).
-        self.private_headers = rulebook.headers | {
+        self.private_headers = (rulebook.headers - _NOT_PRIVATE) | {
             name.lower().encode()
             for name in (config.auth.user_header, config.auth.run_header)
             if name
         }
+        for service in services.values():
+            service.drop = dropped(
+                private=self.private_headers,
+                static=frozenset(name for name, _ in service.added),
+                credentials=bool(service.config.api_key),
+            )
         # (host, port) and host -> provider, for absolute-form targets; the first named wins.
         self._hosts: dict[tuple[str, int] | str, str] = {}
         for name, service in services.items():

@@ -1,15 +1,9 @@
 import asyncio
 from collections.abc import Callable
 
-import pytest
 import uvloop
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """The door is made for uvloop."""
     return {"uvloop": uvloop.new_event_loop}
-
-
-@pytest.fixture(autouse=True)
-def _quiet(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("DEBUG", "muxproxy.door")
