@@ -18,8 +18,11 @@ from typing import Any
 import orjson
 
 from muxproxy import __version__
+from muxproxy.config import units
+from muxproxy.config.model import Server
 from muxproxy.dialects import errors as dialect_errors
 from muxproxy.dialects.paths import Route, classify
+from muxproxy.doors import DoorLimits, guarded
 from muxproxy.errors import MuxError
 from muxproxy.exchange import OPENAI
 from muxproxy.proxy.plain import forward_unknown
@@ -207,11 +210,26 @@ async def _lifespan(
     await send({"type": "lifespan.shutdown.complete"})
 
 
+def door_limits(server: Server) -> DoorLimits:
+    """The configuration's bounds in seconds and bytes."""
+    return DoorLimits(
+        max_head=units.size(server.max_header_bytes),
+        max_body=units.size(server.max_body_bytes),
+        header_timeout=units.duration(server.header_timeout),
+        body_timeout=units.duration(server.body_timeout),
+        keep_alive=units.duration(server.keep_alive),
+        max_connections=server.max_connections,
+    )
+
+
 class _FromEnvironment:
-    """`muxproxy.app:app` for other servers: built from MUXPROXY_CONFIG when the server starts."""
+    """`muxproxy.app:app` for other servers: built from MUXPROXY_CONFIG when the server starts.
+
+    Behind the door's own checks, as far as a scope shows what they look at.
+    """
 
     def __init__(self) -> None:
-        self._app: App | None = None
+        self._app: ASGIApp | None = None
         self._lock = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -221,7 +239,8 @@ class _FromEnvironment:
                     runtime = Runtime.from_file(os.environ.get("MUXPROXY_CONFIG"), os.environ)
                     if scope["type"] != "lifespan":  # a server without lifespan support
                         await runtime.start()
-                    self._app = App(runtime)
+                    limits = door_limits(runtime.config.server)
+                    self._app = guarded(App(runtime), limits)
         await self._app(scope, receive, send)
 
 

@@ -162,6 +162,7 @@ class Runtime:
             self.log.warning("listen, admin and state take effect after a restart")
         self.config = config
         self.proxy.snapshot = snapshot
+        self.ledger.retention = units.duration(config.retention) if config.retention else None
         self.upstreams.retain({_origin_spec(p, self._env) for p in config.providers.values()})
         self.metrics.reloads += 1
         self.reload_error = None
@@ -330,23 +331,9 @@ class Runtime:
         return build(self)
 
 
-def _predicates(config: Config) -> dict[str, Callable[[object], bool]]:
-    """The compiled `when` of budgets, over the context that booking hands them."""
-    found: dict[str, Callable[[object], bool]] = {}
-    for budget in config.budgets:
-        if budget.when is not None:
-            found[budget.name] = _over_context(compile_when(budget.when))
-    return found
-
-
-def _over_context(
-    matches: Callable[[Caller, Ask, Headers, float], bool],
-) -> Callable[[object], bool]:
-    def covers(context: object) -> bool:
-        assert isinstance(context, tuple)
-        return matches(*context)
-
-    return covers
+def _predicates(config: Config) -> dict[str, Callable[[Caller, Ask, Headers, float], bool]]:
+    """The compiled `when` of budgets, called with the context that booking hands them."""
+    return {b.name: compile_when(b.when) for b in config.budgets if b.when is not None}
 
 
 def _endpoint(config: Config) -> units.Endpoint:

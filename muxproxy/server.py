@@ -9,6 +9,7 @@ a second one  -> the same without the drain
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Callable
@@ -18,11 +19,11 @@ import msgspec
 import uvloop
 
 from muxproxy import __version__
-from muxproxy.app import App
+from muxproxy.app import App, door_limits
 from muxproxy.config import units
 from muxproxy.config.faults import ConfigError
-from muxproxy.config.model import Config, Listen, Server
-from muxproxy.doors import Door, DoorLimits, DoorTls
+from muxproxy.config.model import Config, Listen
+from muxproxy.doors import Door, DoorTls
 from muxproxy.runtime import Runtime
 
 
@@ -53,6 +54,9 @@ async def _serve(runtime: Runtime, announce: Callable[[list[str]], None]) -> int
         loop.add_signal_handler(number, stop)
     loop.add_signal_handler(signal.SIGHUP, _reload, runtime)
     await runtime.start()
+    # What was built so far lives as long as the process: collections need not look at it again.
+    gc.collect()
+    gc.freeze()
     doors: list[Door] = []
     try:
         doors = await open_doors(runtime)
@@ -93,18 +97,6 @@ async def open_doors(runtime: Runtime) -> list[Door]:
             await opened.aclose()
         raise
     return doors
-
-
-def door_limits(server: Server) -> DoorLimits:
-    """The configuration's bounds in seconds and bytes."""
-    return DoorLimits(
-        max_head=units.size(server.max_header_bytes),
-        max_body=units.size(server.max_body_bytes),
-        header_timeout=units.duration(server.header_timeout),
-        body_timeout=units.duration(server.body_timeout),
-        keep_alive=units.duration(server.keep_alive),
-        max_connections=server.max_connections,
-    )
 
 
 def _tls(config: Config) -> DoorTls | None:

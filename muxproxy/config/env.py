@@ -21,10 +21,8 @@ from muxproxy.config import units
 from muxproxy.config.faults import Fault
 from muxproxy.config.model import Budget, Config, Key, Listen
 
-CONFIG = "MUXPROXY_CONFIG"
 LISTEN = "MUXPROXY_LISTEN"
 STATE = "MUXPROXY_STATE"
-DEFAULT_PATH = "muxproxy.yaml"
 
 
 class Flags(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,11 +30,6 @@ class Flags(msgspec.Struct, frozen=True, kw_only=True):
 
     listen: str | None = None
     state: str | None = None
-
-
-def config_path(flag: str | None, env: Mapping[str, str]) -> str:
-    """The file to read: --config, else MUXPROXY_CONFIG, else ./muxproxy.yaml."""
-    return flag or env.get(CONFIG) or DEFAULT_PATH
 
 
 def apply(

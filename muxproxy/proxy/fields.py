@@ -32,6 +32,8 @@ def named_for(ask: Ask, model: str | None, values: Mapping[str, object]) -> dict
 
 def _name(ask: Ask, model: str | None, name: str) -> str:
     if ask.dialect == words.GEMINI:
+        if name == "max_tokens" and ask.max_tokens_field is not None:
+            return ask.max_tokens_field  # as the caller spells it: both spellings are accepted
         return {
             "max_tokens": "generationConfig.maxOutputTokens",
             "temperature": "generationConfig.temperature",

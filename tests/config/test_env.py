@@ -8,7 +8,7 @@ import hashlib
 
 import pytest
 
-from muxproxy.config.env import Flags, config_path
+from muxproxy.config.env import Flags
 from muxproxy.config.load import load
 from muxproxy.config.loaded import read
 from muxproxy.config.model import Listen
@@ -30,18 +30,6 @@ def test_an_address_keeps_the_files_tls():
     assert isinstance(config.listen, Listen)
     assert config.listen.address == "127.0.0.1:2"
     assert config.listen.tls is not None
-
-
-@pytest.mark.parametrize(
-    ("flag", "env", "want"),
-    [
-        (None, {}, "muxproxy.yaml"),
-        (None, {"MUXPROXY_CONFIG": "e.yaml"}, "e.yaml"),
-        ("f.yaml", {"MUXPROXY_CONFIG": "e.yaml"}, "f.yaml"),
-    ],
-)
-def test_which_file(flag, env, want):
-    assert config_path(flag, env) == want
 
 
 def test_modelmuxers_names_fill_in_what_the_file_leaves_open():
