@@ -5,7 +5,7 @@ Runtime.from_file -> start() -> snapshot, proxy ... reload() ... -> aclose()
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -14,7 +14,7 @@ import msgspec
 
 from muxproxy import logs
 from muxproxy.auth import Authenticator
-from muxproxy.browser import BrowserRules, is_loopback
+from muxproxy.browser import BrowserRules, is_loopback, split_host
 from muxproxy.budget import Budgets, Event
 from muxproxy.config import units
 from muxproxy.config.env import Flags
@@ -71,6 +71,7 @@ class Runtime:
         self.log = logs.logger()
         self.reload_error: str | None = None
         self.door_stats: Callable[[], Mapping[str, int]] = dict
+        self.ports: Collection[int] = ()  # that our doors listen on, once they do
         self._env = env
         self._upstreams: Upstreams | None = None
         self._ledger: Ledger | None = None
@@ -246,9 +247,18 @@ class Runtime:
         return not (self.in_flight.draining or refusing), detail
 
     def is_self(self, authority: tuple[str, str, int]) -> bool:
-        """Whether an absolute-form target is our own address (a base_url sent through us)."""
-        own = _endpoint(self.config)
-        return authority[2] == own.port and is_loopback(authority[1])
+        """Whether an absolute-form target is our own address (a base_url sent through us).
+
+        By every name we answer to, or it would be forwarded to ourselves, and there, in
+        origin-form, reach the control plane.
+        """
+        _, name, port = authority
+        config = self.config
+        own = _endpoint(config)
+        if port not in (self.ports or (own.port,)):
+            return False
+        plain = name.lower().removesuffix(".")
+        return is_loopback(plain) or plain in {split_host(h) for h in (own.host, *config.hosts)}
 
     def connect_policy(self, host: str, port: int) -> Literal["tunnel"] | MuxError:
         """CONNECT: never to a provider, where it would slip past the budgets."""

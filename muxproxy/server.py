@@ -92,6 +92,8 @@ async def open_doors(runtime: Runtime) -> list[Door]:
         if config.admin is not None:
             doors.append(Door(App(runtime, data_here=False), limits))
             await doors[-1].listen(_normal(config.admin))
+        names = [name for each in doors for name in each.addresses]
+        runtime.ports = {int(n.rpartition(":")[2]) for n in names if not n.startswith("unix:")}
     except BaseException:
         for opened in doors:
             await opened.aclose()

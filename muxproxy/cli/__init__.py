@@ -23,6 +23,7 @@ COMMANDS = {
     "usage": ("usage", "costs and tokens from the ledger, grouped"),
     "budgets": ("budgets", "budgets: limit, spent, held, reset"),
     "prices": ("prices", "the price table: show a price, refresh the table"),
+    "recost": ("recost", "re-price recorded calls at the prices in force now"),
     "schema": ("schema", "the JSON Schema of the configuration"),
     "health": ("health", "ask a running muxproxy whether it is ready"),
 }

@@ -44,6 +44,8 @@ class Demo:
                 name: msgspec.structs.replace(
                     provider,
                     base_url=self._url + urlsplit(provider.base_url).path,
+                    # HTTP_PROXY names the real host: that call must not leave the machine either.
+                    hosts=[*provider.hosts, urlsplit(provider.base_url).hostname or ""],
                     api_key="demo",
                     missing_key=None,
                     proxy="none",

@@ -288,6 +288,7 @@ class Exchange:
         """Reserve over every budget and limit in one step, and journal it."""
         assert self.ask is not None and self.plan is not None
         self.target, self.service = target, service
+        self.sent_anything = False
         journaled = self.booking.hold(
             self.caller,
             self.ask,

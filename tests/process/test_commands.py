@@ -91,3 +91,22 @@ def test_calls_without_a_ledger_says_so(tmp_path: Path) -> None:
     done = command("calls", "--state", str(tmp_path / "none.db"))
     assert done.returncode == 2
     assert "none.db" in done.stderr
+
+
+async def test_recost_shows_the_difference_before_it_writes(tmp_path: Path) -> None:
+    sim = await start()
+    with served(tmp_path, sim.url) as server:
+        await call(server.port, "POST", "/v1/chat/completions", CHAT)
+        (before,) = calls(tmp_path)
+        dearer = 'prices:\n  "openai/*": {input: 15, output: 60}\n'
+        server.config.write_text(server.config.read_text() + dearer)
+        arguments = ["recost", "--config", str(server.config), "--since", "1h"]
+        shown = command(*arguments)
+        assert shown.returncode == 0, shown.stderr
+        assert "nothing written" in shown.stdout
+        assert calls(tmp_path)[0]["cost_usd"] == before["cost_usd"]
+        assert command(*arguments, "--write").returncode == 0
+        (after,) = calls(tmp_path)
+        assert after["cost_usd"] == pytest.approx(before["cost_usd"] * 100)
+        assert after["price_version"] != before["price_version"]
+    await sim.aclose()
