@@ -5,57 +5,36 @@ Runtime.from_file -> start() -> snapshot, proxy ... reload() ... -> aclose()
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
-from datetime import UTC, datetime
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 
 from muxproxy import logs
-from muxproxy.auth import Authenticator
-from muxproxy.browser import BrowserRules, is_loopback, split_host
+from muxproxy.browser import is_loopback, split_host
 from muxproxy.budget import Budgets, Event
+from muxproxy.compiling import budget_predicates, compile_snapshot, endpoint
 from muxproxy.config import units
 from muxproxy.config.env import Flags
 from muxproxy.config.faults import ConfigError
 from muxproxy.config.load import load_file
 from muxproxy.config.loaded import NO_FLAGS
-from muxproxy.config.model import Config, Listen, Provider
+from muxproxy.config.model import Config
 from muxproxy.drain import InFlight
 from muxproxy.errors import MuxError
-from muxproxy.exchange import Ask, Caller, Receipt
+from muxproxy.exchange import Receipt
 from muxproxy.headers import Headers
 from muxproxy.ledger import Ledger
 from muxproxy.limits import Limits, ProviderHeadroom
 from muxproxy.metrics import Metrics
-from muxproxy.prices import Prices
-from muxproxy.proxy import Proxy, Service, Snapshot
+from muxproxy.proxy import Proxy, Snapshot
 from muxproxy.proxy.plain import refuse_inside
-from muxproxy.rules import compile_rules, compile_when
+from muxproxy.stored_budgets import StoredBudgets
 from muxproxy.tap.counting import TokenCounter
-from muxproxy.upstream import OriginSpec, Upstreams, egress_proxy
+from muxproxy.upstream import Upstreams, spec_from
 
 ASGIApp = Callable[[MutableMapping[str, Any], Any, Any], Awaitable[None]]
-
-# OpenAI-chat upstreams known to accept stream_options.include_usage (FORMATS: recorded traffic),
-# by host or, for relays under another host, by the provider's name. Mistral answers unknown fields
-# with 422 and reports usage unasked, as OpenRouter does.
-_INJECT_HOSTS = (
-    "api.openai.com",
-    "openai.azure.com",
-    "api.groq.com",
-    "api.deepseek.com",
-    "api.x.ai",
-    "api.together.xyz",
-    "api.fireworks.ai",
-    "api.cerebras.ai",
-)
-_INJECT_NAMES = frozenset(
-    {"openai", "azure", "groq", "deepseek", "xai", "together", "fireworks", "cerebras", "ollama"}
-)
-_REPORTS_ANYWAY = frozenset({"mistral", "openrouter", "perplexity"})
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Runtime:
@@ -76,6 +55,7 @@ class Runtime:
         self._upstreams: Upstreams | None = None
         self._ledger: Ledger | None = None
         self._proxy: Proxy | None = None
+        self.stored: StoredBudgets
         self._flags = NO_FLAGS
         self._overrides: dict[str, Any] = {}
         self.warnings: list[str] = []
@@ -107,13 +87,14 @@ class Runtime:
             config.durability,
             retention=units.duration(config.retention) if config.retention else None,
         )
-        now = datetime.now(UTC).timestamp()
-        snapshot = self._compile(config)
+        snapshot = compile_snapshot(config, self.upstreams, self._env)
+        self.stored = StoredBudgets(self._ledger)
+        combined = self.stored.beside(config)
         budgets = Budgets(
-            config,
+            combined,
             self._ledger.usage_rows(),
-            now,
-            predicates=_predicates(config),
+            time.time(),
+            predicates=budget_predicates(combined),
             tell=self._tell,
         )
         self._proxy = Proxy(
@@ -147,9 +128,11 @@ class Runtime:
         try:
             loaded = load_file(self.path, self._env, self._flags)
             config = _override(loaded.config, self._overrides)
-            snapshot = self._compile(config)
-            now = datetime.now(UTC).timestamp()
-            self.proxy.budgets.rebuild(config, now, predicates=_predicates(config))
+            snapshot = compile_snapshot(config, self.upstreams, self._env)
+            combined = self.stored.beside(config)
+            self.proxy.budgets.rebuild(
+                combined, time.time(), predicates=budget_predicates(combined)
+            )
             self.proxy.limits.rebuild(config.limits)
         except (ConfigError, OSError, ValueError) as error:
             self.metrics.reload_failures += 1
@@ -164,39 +147,10 @@ class Runtime:
         self.config = config
         self.proxy.snapshot = snapshot
         self.ledger.retention = units.duration(config.retention) if config.retention else None
-        self.upstreams.retain({_origin_spec(p, self._env) for p in config.providers.values()})
+        self.upstreams.retain({spec_from(p, self._env) for p in config.providers.values()})
         self.metrics.reloads += 1
         self.reload_error = None
         self.log.info("configuration reloaded", extra={"file": self.path})
-
-    def _compile(self, config: Config) -> Snapshot:
-        services = {
-            name: self._service(name, provider) for name, provider in config.providers.items()
-        }
-        return Snapshot(
-            config,
-            rulebook=compile_rules(config),
-            auth=Authenticator(config.auth, config.keys),
-            browser=BrowserRules([_endpoint(config).host], config.hosts, config.origins),
-            prices=Prices.load(config.prices, config.providers),
-            services=services,
-        )
-
-    def _service(self, name: str, provider: Provider) -> Service:
-        parts = urlsplit(provider.base_url)
-        total = provider.timeouts.total
-        drain = provider.on_abort if isinstance(provider.on_abort, dict) else {}
-        return Service(
-            name,
-            provider,
-            self.upstreams.origin(_origin_spec(provider, self._env)),
-            host=parts.hostname or "",
-            port=parts.port or _DEFAULT_PORTS[parts.scheme],
-            base_path=parts.path.rstrip("/"),
-            injects_usage=_injects(name, provider, parts.hostname or ""),
-            drain=units.duration(drain["drain"]) if "drain" in drain else None,
-            total=units.duration(total) if total else None,
-        )
 
     def _tell(self, event: Event) -> None:
         self.log.warning(
@@ -254,7 +208,7 @@ class Runtime:
         """
         _, name, port = authority
         config = self.config
-        own = _endpoint(config)
+        own = endpoint(config)
         if port not in (self.ports or (own.port,)):
             return False
         plain = name.lower().removesuffix(".")
@@ -289,7 +243,7 @@ class Runtime:
     def _refuse_inside(self, host: str) -> None:
         """Our callers are on this machine while we listen on loopback: so is what they reach."""
         config = self.snapshot.config
-        refuse_inside(host, config.server.inside_hosts, loopback=_endpoint(config).loopback)
+        refuse_inside(host, config.server.inside_hosts, loopback=endpoint(config).loopback)
 
     def pools(self) -> dict[str, dict[str, int]]:
         """Connections per origin."""
@@ -327,8 +281,27 @@ class Runtime:
         return self.door_stats()
 
     def budgets(self) -> list[dict[str, object]]:
-        """Where every budget stands."""
-        return self.proxy.budgets.status(datetime.now(UTC).timestamp())
+        """Where every budget stands, and where it was made."""
+        own = {budget.name for budget in self.config.budgets}
+        rows = self.proxy.budgets.status(time.time())
+        return [{**row, "source": "yaml" if row["name"] in own else "api"} for row in rows]
+
+    async def put_budget(self, body: object) -> str:
+        """Create or change a budget of the API's; its name. Raises MuxError."""
+        return await self.stored.put(body, self.config, self.proxy.budgets)
+
+    async def delete_budget(self, name: str) -> None:
+        """Take a budget of the API's out. Raises MuxError."""
+        await self.stored.delete(name, self.config, self.proxy.budgets)
+
+    async def top_up(self, name: str, scope: str, amount: str | int | float) -> None:
+        """Raise one scope's limit; in the books before this returns. Raises MuxError."""
+        try:
+            ceiling = units.amount(amount)
+        except ValueError as error:
+            raise MuxError("invalid_request", f"amount: {error}") from None
+        spend = self.proxy.budgets.top_up(name, scope, ceiling.value, time.time())
+        await self.ledger.book([spend])
 
     def authorize_control(self, headers: Headers, query: bytes) -> None:
         """In keys mode the control plane wants a key too."""
@@ -341,49 +314,5 @@ class Runtime:
         return build(self)
 
 
-def _predicates(config: Config) -> dict[str, Callable[[Caller, Ask, Headers, float], bool]]:
-    """The compiled `when` of budgets, called with the context that booking hands them."""
-    return {b.name: compile_when(b.when) for b in config.budgets if b.when is not None}
-
-
-def _endpoint(config: Config) -> units.Endpoint:
-    listen = config.listen
-    return units.address(listen.address if isinstance(listen, Listen) else listen)
-
-
 def _override(config: Config, overrides: dict[str, Any] | None) -> Config:
     return msgspec.structs.replace(config, **overrides) if overrides else config
-
-
-def _origin_spec(provider: Provider, env: Mapping[str, str]) -> OriginSpec:
-    parts = urlsplit(provider.base_url)
-    times, pool = provider.timeouts, provider.pool
-    proxy = provider.proxy
-    if proxy is None:
-        proxy = egress_proxy(provider.base_url, env)
-    return OriginSpec(
-        scheme="https" if parts.scheme == "https" else "http",
-        host=parts.hostname or "",
-        port=parts.port or _DEFAULT_PORTS[parts.scheme],
-        ca=provider.ca,
-        verify=not provider.insecure_skip_verify,
-        proxy=None if proxy == "none" else proxy,
-        connect=units.duration(times.connect),
-        first_byte=units.duration(times.first_byte),
-        idle=units.duration(times.idle),
-        total=units.duration(times.total) if times.total else None,
-        max_connections=pool.max_connections,
-        max_idle=pool.max_idle,
-        idle_expiry=units.duration(pool.idle_expiry),
-    )
-
-
-def _injects(name: str, provider: Provider, host: str) -> bool:
-    """Whether streams need stream_options.include_usage, and the provider accepts it."""
-    if provider.dialect != "openai" or provider.usage_injection == "off":
-        return False
-    if provider.usage_injection == "on":
-        return True
-    if name in _REPORTS_ANYWAY:
-        return False
-    return name in _INJECT_NAMES or host.endswith(_INJECT_HOSTS) or is_loopback(host)

@@ -6,7 +6,7 @@ Imported with the first control request, not on the data path. Writes need
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any, Protocol
 
 import orjson
@@ -16,18 +16,19 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from muxproxy.control import metrics_page, openapi
-from muxproxy.control.analytics import Analytics
+from muxproxy.control.analytics import Analytics, BudgetSource
 from muxproxy.control.listing import Listed, models, providers
-from muxproxy.control.queries import call_id, filters_of, limit_of
+from muxproxy.control.queries import call_id, filters_of, limit_of, require_json
 from muxproxy.errors import MuxError
 from muxproxy.exchange import Receipt
 from muxproxy.ledger.reports import AsyncReader, receipt_json
 
 
-class Source(metrics_page.Source, Listed, Protocol):
+class Source(metrics_page.Source, Listed, BudgetSource, Protocol):
     """What the control plane needs of the running muxproxy."""
 
     def pools(self) -> Mapping[str, Mapping[str, int]]: ...
+    def budgets(self) -> Iterable[Mapping[str, object]]: ...
     def ledger_path(self) -> str: ...
     def find_call(self, id: int) -> Receipt | None: ...
     def reload(self) -> None: ...
@@ -40,7 +41,7 @@ def build(source: Source) -> ASGIApp:
     """The application."""
     reader = AsyncReader(source.ledger_path())
     control = _Control(source, reader)
-    analytics = Analytics(source.budgets, reader)
+    analytics = Analytics(source, reader)
     routes = [
         Route("/metrics", control.metrics),
         Route("/docs", control.docs),
@@ -53,6 +54,9 @@ def build(source: Source) -> ASGIApp:
         Route("/v1/config/reload", control.reload, methods=["POST"]),
         Route("/v1/analytics/costs", analytics.costs),
         Route("/v1/analytics/budgets", analytics.budgets),
+        Route("/v1/analytics/budgets", analytics.put_budget, methods=["POST"]),
+        Route("/v1/analytics/budgets/{name}", analytics.delete_budget, methods=["DELETE"]),
+        Route("/v1/analytics/budgets/{name}/top-up", analytics.top_up, methods=["POST"]),
         Route("/user/stats", analytics.user_stats),
     ]
     return Starlette(routes=routes, exception_handlers={MuxError: _error})
@@ -108,9 +112,7 @@ class _Control:
         return reply(receipt_json(receipt))
 
     async def reload(self, request: Request) -> Response:
-        kind = request.headers.get("content-type", "").partition(";")[0].strip()
-        if kind != "application/json":
-            raise MuxError("invalid_request", "send content-type: application/json")
+        require_json(request.headers)
         try:
             self._source.reload()
         except (OSError, ValueError) as error:

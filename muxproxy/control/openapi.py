@@ -65,7 +65,12 @@ _OWN: dict[str, dict[str, dict[str, Any]]] = {
             ],
         )
     },
-    "/v1/analytics/budgets": {"get": _op("Budgets: limit, spent, held, remaining, reset.")},
+    "/v1/analytics/budgets": {
+        "get": _op("Budgets: limit, spent, held, remaining, reset."),
+        "post": _op("Create or change a budget: the fields of budgets: in the YAML."),
+    },
+    "/v1/analytics/budgets/{name}": {"delete": _op("Take out a budget made here.")},
+    "/v1/analytics/budgets/{name}/top-up": {"post": _op("Raise one scope's limit: amount, scope.")},
     "/v1/analytics/costs": {
         "get": _op(
             "Costs, requests and tokens, grouped.",

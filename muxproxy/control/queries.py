@@ -12,6 +12,13 @@ _TEXT = ("caller", "user", "team", "tag", "provider", "model", "rule", "run", "e
 MAX_ROWS = 10_000
 
 
+def require_json(headers: Mapping[str, str]) -> None:
+    """Writes carry a content type that a web page cannot send across origins without asking."""
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise MuxError("invalid_request", "send content-type: application/json")
+
+
 def number(query: Mapping[str, str], name: str, default: int, most: int = MAX_ROWS) -> int:
     """A whole number from 0 to `most`."""
     raw = query.get(name)

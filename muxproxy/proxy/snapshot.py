@@ -59,10 +59,9 @@ class Service:
         "origin",
         "paths",
         "port",
-        "total",
     )
 
-    def __init__(  # noqa: PLR0913 -- built in one place, by runtime
+    def __init__(
         self,
         name: str,
         config: Provider,
@@ -73,7 +72,6 @@ class Service:
         base_path: str,
         injects_usage: bool,
         drain: float | None,
-        total: float | None,
     ) -> None:
         self.name = name
         self.config = config
@@ -87,7 +85,6 @@ class Service:
         self.off = config.missing_key
         self.injects_usage = injects_usage
         self.drain = drain
-        self.total = total
         self.added: Headers = [
             (k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in config.headers.items()
         ]

@@ -1,0 +1,92 @@
+"""A checked configuration -> the snapshot that exchanges run on. Built by hand, top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from urllib.parse import urlsplit
+
+from muxproxy.auth import Authenticator
+from muxproxy.browser import BrowserRules, is_loopback
+from muxproxy.config import units
+from muxproxy.config.model import Config, Listen, Provider
+from muxproxy.exchange import Ask, Caller
+from muxproxy.headers import Headers
+from muxproxy.prices import Prices
+from muxproxy.proxy import Service, Snapshot
+from muxproxy.rules import compile_rules, compile_when
+from muxproxy.upstream import Upstreams, spec_from
+
+# OpenAI-chat upstreams known to accept stream_options.include_usage (recorded traffic), by host
+# or, for relays under another host, by the provider's name. Mistral answers unknown fields with
+# 422 and reports usage unasked, as OpenRouter does.
+_INJECT_HOSTS = (
+    "api.openai.com",
+    "openai.azure.com",
+    "api.groq.com",
+    "api.deepseek.com",
+    "api.x.ai",
+    "api.together.xyz",
+    "api.fireworks.ai",
+    "api.cerebras.ai",
+)
+_INJECT_NAMES = frozenset(
+    {"openai", "azure", "groq", "deepseek", "xai", "together", "fireworks", "cerebras", "ollama"}
+)
+_REPORTS_ANYWAY = frozenset({"mistral", "openrouter", "perplexity"})
+
+
+def compile_snapshot(config: Config, upstreams: Upstreams, env: Mapping[str, str]) -> Snapshot:
+    """Raises ValueError for what cannot be served."""
+    services = {
+        name: _service(name, provider, upstreams, env)
+        for name, provider in config.providers.items()
+    }
+    return Snapshot(
+        config,
+        rulebook=compile_rules(config),
+        auth=Authenticator(config.auth, config.keys),
+        browser=BrowserRules([endpoint(config).host], config.hosts, config.origins),
+        prices=Prices.load(config.prices, config.providers),
+        services=services,
+    )
+
+
+def budget_predicates(
+    config: Config,
+) -> dict[str, Callable[[Caller, Ask, Headers, float], bool]]:
+    """The compiled `when` of budgets, called with the context that booking hands them."""
+    return {b.name: compile_when(b.when) for b in config.budgets if b.when is not None}
+
+
+def endpoint(config: Config) -> units.Endpoint:
+    """Where the main door listens."""
+    listen = config.listen
+    return units.address(listen.address if isinstance(listen, Listen) else listen)
+
+
+def _service(
+    name: str, provider: Provider, upstreams: Upstreams, env: Mapping[str, str]
+) -> Service:
+    spec = spec_from(provider, env)
+    drain = provider.on_abort if isinstance(provider.on_abort, dict) else {}
+    return Service(
+        name,
+        provider,
+        upstreams.origin(spec),
+        host=spec.host,
+        port=spec.port,
+        base_path=urlsplit(provider.base_url).path.rstrip("/"),
+        injects_usage=_injects(name, provider, spec.host),
+        drain=units.duration(drain["drain"]) if "drain" in drain else None,
+    )
+
+
+def _injects(name: str, provider: Provider, host: str) -> bool:
+    """Whether streams need stream_options.include_usage, and the provider accepts it."""
+    if provider.dialect != "openai" or provider.usage_injection == "off":
+        return False
+    if provider.usage_injection == "on":
+        return True
+    if name in _REPORTS_ANYWAY:
+        return False
+    return name in _INJECT_NAMES or host.endswith(_INJECT_HOSTS) or is_loopback(host)
