@@ -42,12 +42,13 @@ _CONTROL = frozenset(
         "/metrics",
         "/providers",
         "/v1/providers",
-        "/v1/models",
         "/v1/calls",
         "/v1/config/reload",
         "/user/stats",
     }
 )
+# Base URLs with and without /v1, and the groq SDK's.
+_MODELS = frozenset({"/v1/models", "/models", "/openai/v1/models"})
 _CONTROL_PREFIXES = ("/v1/calls/", "/v1/analytics/")
 _ALIVE = frozenset({"/", "/health", "/healthz", "/ready", "/readyz"})
 _JSON = [(b"content-type", b"application/json")]
@@ -55,8 +56,10 @@ _JSON = [(b"content-type", b"application/json")]
 
 def is_control(method: str, path: str) -> bool:
     """Whether muxproxy answers `path` itself. Writes to /v1/models go to the provider."""
+    if path in _MODELS:
+        return method in ("GET", "HEAD")
     if path in _CONTROL:
-        return path != "/v1/models" or method in ("GET", "HEAD")
+        return True
     return path.startswith(_CONTROL_PREFIXES)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 
@@ -143,11 +143,10 @@ def _secret(name: bytes, value: bytes) -> bytes | None:
 
 
 def _query_key(query: bytes) -> bytes | None:
-    if b"key=" not in query:
-        return None
-    for name, value in parse_qsl(query.decode("latin-1")):
-        if name == "key":
-            return value.encode("latin-1", "replace") or None
+    """The value of `key=`, spelt so: nothing else is taken out on the way up."""
+    for part in query.split(b"&"):
+        if part.startswith(b"key=") and len(part) > 4:
+            return unquote_to_bytes(part[4:].replace(b"+", b" "))
     return None
 
 

@@ -104,7 +104,7 @@ class Plan(msgspec.Struct, kw_only=True):
     shadow: tuple[str, ...] = ()  # shadow rules that would have matched
 
 
-class Usage(msgspec.Struct, kw_only=True):
+class Usage(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Tokens by kind, normalised so that no token is counted twice.
 
     `input` excludes cache reads and writes; `output` excludes reasoning. Audio tokens are the
@@ -168,8 +168,11 @@ COUNTED = "counted"
 ESTIMATED = "estimated"
 
 
-class Hold(msgspec.Struct, kw_only=True):
-    """Money and tokens reserved for one attempt. Nano-dollars; None: price unknown or free."""
+class Hold(msgspec.Struct, kw_only=True, array_like=True):
+    """Money and tokens reserved for one attempt. Nano-dollars; None: price unknown or free.
+
+    The ledger stores it as a JSON array in the order of its fields: new ones go to the end.
+    """
 
     id: int
     time_ms: int
@@ -180,6 +183,11 @@ class Hold(msgspec.Struct, kw_only=True):
     tokens_in: int = 0
     tokens_out: int = 0
     scopes: tuple[str, ...] = ()  # budget counters this hold stands in, "name|scope|window"
+    user: str | None = None
+    team: str | None = None
+    tags: tuple[str, ...] = ()
+    run: str | None = None
+    rule: str | None = None
 
 
 class Spend(msgspec.Struct, frozen=True):

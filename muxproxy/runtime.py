@@ -29,7 +29,7 @@ from muxproxy.ledger import Ledger
 from muxproxy.limits import Limits, ProviderHeadroom
 from muxproxy.metrics import Metrics
 from muxproxy.proxy import Proxy, Snapshot
-from muxproxy.proxy.plain import refuse_inside
+from muxproxy.proxy.plain import is_outside, refuse_inside
 from muxproxy.stored_budgets import StoredBudgets
 from muxproxy.tap.counting import TokenCounter
 from muxproxy.upstream import Upstreams, spec_from
@@ -81,7 +81,7 @@ class Runtime:
     async def start(self) -> None:
         """Open the ledger and build the first snapshot. Raises LedgerError, ValueError."""
         config = self.config
-        self._upstreams = Upstreams()
+        self._upstreams = Upstreams(permit=is_outside)
         self._ledger = Ledger(
             config.state,
             config.durability,

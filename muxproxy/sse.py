@@ -19,20 +19,15 @@ Event = tuple[bytes, bytes]  # (event name or b"", data; several data lines join
 class Framer:
     """Cuts one stream into events. Any partition of the same bytes gives the same events."""
 
-    __slots__ = ("_after_cr", "_begun", "_limit", "_skipping", "_tail", "skipped")
+    __slots__ = ("_after_cr", "_begun", "_limit", "_skipping", "pending", "skipped")
 
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit
-        self._tail = bytearray()  # the unfinished event, line ends already LF
+        self.pending = bytearray()  # the unfinished event, line ends already LF; mostly none
         self._after_cr = False  # the last byte seen was a CR, taken as a line end
         self._skipping = False  # inside an event that outgrew the limit
         self._begun = False  # the first event, which may follow a BOM, is behind us
         self.skipped = 0  # events dropped because they outgrew the limit
-
-    @property
-    def pending(self) -> bool:
-        """An unfinished event is held."""
-        return bool(self._tail)
 
     def feed(self, data: bytes) -> list[Event]:
         """The events that `data` completes, in order; mostly one."""
@@ -49,7 +44,7 @@ class Framer:
         `startswith` and `b"..." in data` cost several times as much.
         """
         end = -2 if data[-2:] == b"\n\n" else -4
-        if self._tail or (end == -4 and data[-4:] != b"\r\n\r\n") or len(data) > self._limit:
+        if self.pending or (end == -4 and data[-4:] != b"\r\n\r\n") or len(data) > self._limit:
             return None
         name = b""
         if data[:6] == b"data: ":
@@ -69,10 +64,10 @@ class Framer:
 
     def finish(self) -> list[Event]:
         """The last event, when the stream ended without the blank line behind it."""
-        if self._skipping or not self._tail:
+        if self._skipping or not self.pending:
             return []
-        block = bytes(self._tail)
-        self._tail.clear()
+        block = bytes(self.pending)
+        self.pending.clear()
         event = self._read(block)
         return [event] if event else []
 
@@ -89,7 +84,7 @@ class Framer:
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _cut(self, data: bytes) -> list[Event]:
-        tail = self._tail
+        tail = self.pending
         if tail:
             joined = tail[-1] == 10 and data.startswith(b"\n")
             if not joined and b"\n\n" not in data:
@@ -112,7 +107,7 @@ class Framer:
         return events
 
     def _keep(self, rest: bytes) -> None:
-        tail = self._tail
+        tail = self.pending
         tail += rest
         if self._skipping:
             del tail[:-1]  # only a line end can matter

@@ -64,9 +64,7 @@ class StoredBudgets:
 
     def _refuse_yaml(self, name: str, config: Config) -> None:
         if any(budget.name == name for budget in config.budgets):
-            raise MuxError(
-                "invalid_request", f"budget {name!r} is the YAML's: change it there"
-            )
+            raise MuxError("invalid_request", f"budget {name!r} is the YAML's: change it there")
 
 
 def _check(budget: Budget, config: Config) -> None:

@@ -104,7 +104,7 @@ def test_an_event_larger_than_the_limit_is_dropped_and_the_next_is_read(step: in
     found = []
     for start in range(0, len(stream), step):
         found += framer.feed(stream[start : start + step])
-        assert len(framer._tail) <= 100 + step
+        assert len(framer.pending) <= 100 + step
     assert found == [(b"", b"a"), (b"", b"b")]
     assert framer.skipped == 1
     assert not framer.finish()

@@ -46,7 +46,7 @@ def build(source: Source) -> ASGIApp:
         Route("/metrics", control.metrics),
         Route("/docs", control.docs),
         Route("/openapi.json", control.openapi),
-        Route("/v1/models", control.models),
+        *(Route(f"{base}/models", control.models) for base in ("/v1", "", "/openai/v1")),
         Route("/providers", control.providers),
         Route("/v1/providers", control.providers),
         Route("/v1/calls", control.calls),
@@ -93,8 +93,7 @@ class _Control:
         return reply(openapi.document())
 
     async def models(self, request: Request) -> Response:
-        anthropic = "anthropic-version" in request.headers
-        return reply(models(self._source, anthropic=anthropic))
+        return reply(models(self._source, request.headers))
 
     async def providers(self, request: Request) -> Response:
         del request

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -43,10 +43,12 @@ def _targets(target: str | list[str] | Strategy) -> list[str]:
     return [target] if isinstance(target, str) else target
 
 
-def models(source: Listed, *, anthropic: bool) -> dict[str, Any]:
-    """OpenAI's list shape, or Anthropic's for a caller that sends anthropic-version."""
+def models(source: Listed, headers: Container[str] = ()) -> dict[str, Any]:
+    """OpenAI's list shape; Anthropic's and Gemini's for callers that send those APIs' headers."""
     names = list(_names(source.config))
-    if anthropic:
+    if "x-goog-api-key" in headers:
+        return {"models": [{"name": f"models/{name}", "displayName": name} for name, _ in names]}
+    if "anthropic-version" in headers:
         data = [
             {"type": "model", "id": name, "display_name": name, "created_at": iso_ms(0)}
             for name, _ in names
@@ -54,8 +56,10 @@ def models(source: Listed, *, anthropic: bool) -> dict[str, Any]:
         first = names[0][0] if names else None
         last = names[-1][0] if names else None
         return {"data": data, "has_more": False, "first_id": first, "last_id": last}
+    # Mistral's SDK takes no entry without type and capabilities.
+    rest = {"object": "model", "created": 0, "type": "base", "capabilities": {}}
     listed: list[dict[str, Any]] = [
-        {"id": name, "object": "model", "created": 0, "owned_by": owner} for name, owner in names
+        {"id": name, "owned_by": owner, **rest} for name, owner in names
     ]
     return {"object": "list", "data": listed}
 

@@ -89,8 +89,8 @@ class Recoster:
             return 0
         old, dim, late = row
         self._con.execute(
-            "UPDATE calls SET cost = ?, price_version = ? WHERE id = ?",
-            (change.cost, change.price_version, change.id),
+            "UPDATE calls SET cost = ?, more = json_set(more, ?, ?) WHERE id = ?",
+            (change.cost, rows.more_at("price_version"), change.price_version, change.id),
         )
         if change.id < rolled and not late:
             new = change.cost

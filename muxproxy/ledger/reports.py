@@ -263,4 +263,19 @@ def _checked(query: CostQuery) -> CostQuery:
 
 
 async def _connection(connector: Callable[[], sqlite3.Connection]) -> aiosqlite.Connection:
-    return await aiosqlite.Connection(connector, iter_chunk_size=64)
+    # When its connector raises, aiosqlite (0.22) stops its thread without waiting for it, and the
+    # thread's last word may meet a closed loop. So it never raises there.
+    failure: list[Exception] = []
+
+    def connect() -> sqlite3.Connection:
+        try:
+            return connector()
+        except (sqlite3.Error, LedgerError) as exc:
+            failure.append(exc)
+            return sqlite3.connect(":memory:")
+
+    db = await aiosqlite.Connection(connect, iter_chunk_size=64)
+    if failure:
+        await db.close()
+        raise failure[0]
+    return db

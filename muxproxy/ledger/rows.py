@@ -1,57 +1,106 @@
-"""Receipts and holds as rows, and back."""
+"""Receipts and holds as rows, and back.
+
+What SQL sums or filters by has a column of its own; the rest of a receipt is one JSON array
+(`more`), because every bound parameter costs more than its bytes do. Parameters are exact ints,
+strs and bytearrays and never None: sqlite3 takes ten times as long to bind anything else. So a
+row's statement names only the columns that differ from their default.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import blake2b
-from operator import attrgetter
+from itertools import compress
+from operator import ne
 from typing import Any, TypeVar
 
 import msgspec
 
-from muxproxy.exchange import ERROR, ESTIMATED, Hold, Receipt, Spend, Usage
+from muxproxy.exchange import ERROR, ESTIMATED, FINISHED, Hold, Receipt, Spend, Usage
 
-_COLUMNS = (
-    "id dim time_ms status end code run stream attempts input cache_read cache_write_5m"
-    " cache_write_1h output reasoning audio_in audio_out images requests tier reported_cost"
-    " usage_more usage_source cost held overrun price_version overhead_us ttfb_us total_us bytes_in bytes_out"
-    " asked_model dialect endpoint path reason edits features usage_raw"
-)
-CALL_COLUMNS = tuple(_COLUMNS.split())
+
+class More(msgspec.Struct, array_like=True):
+    """What of a receipt only a reader of the whole receipt needs. New fields go to the end."""
+
+    time_ms: int
+    code: str | None
+    stream: bool
+    attempts: int
+    usage: Usage | None
+    usage_source: str | None
+    held: int | None
+    price_version: str | None
+    overhead_us: int
+    ttfb_us: int | None
+    asked_model: str | None
+    dialect: str | None
+    endpoint: str | None
+    path: str
+    reason: str
+    edits: tuple[str, ...]
+
+
+# Columns of `calls` that every row is given, and those that are left at their default (as in
+# `schema`) where it says the same. For tokens that is null: `more` tells null from zero.
+_ALWAYS = ("id", "dim", "total_us", "bytes_in", "bytes_out", "more")
+_DEFAULTS: dict[str, Any] = {
+    "status": 200,
+    "end": FINISHED,
+    "run": None,
+    "cost": None,
+    "overrun": 0,
+    "usage_raw": None,
+    "features": None,
+    "input": None,
+    "output": None,
+    "cache_read": None,
+    "cache_write_5m": None,
+    "cache_write_1h": None,
+    "reasoning": None,
+    "audio_in": None,
+    "audio_out": None,
+    "images": None,
+    "requests": None,
+}
+_DEFAULT_VALUES = tuple(_DEFAULTS.values())
+_NO_TOKENS = (None,) * 10
+
+_READ = ("id", "status", "end", "run", "cost", "overrun", "total_us", "bytes_in", "bytes_out")
+_READ = (*_READ, "usage_raw", "features")
 DIM_COLUMNS = ("provider", "model", "caller", "user", "team", "rule", "tags")
-HOLD_COLUMNS = ("id", "time_ms", "caller", "provider", "model", "nano", "tokens_in", "tokens_out")
 
-INSERT_CALL = (
-    f"INSERT INTO calls ({', '.join(CALL_COLUMNS)}) VALUES ({', '.join('?' * len(CALL_COLUMNS))})"
-)
 # OR REPLACE: a hold that is written again (a retry after an unclear commit) is the same hold.
-INSERT_HOLD = (
-    f"INSERT OR REPLACE INTO holds ({', '.join(HOLD_COLUMNS)}, scopes)"
-    f" VALUES ({', '.join('?' * (len(HOLD_COLUMNS) + 1))})"
-)
+INSERT_HOLD = "INSERT OR REPLACE INTO holds (id, hold) VALUES (?, ?)"
+SELECT_HOLD = "SELECT hold FROM holds"
 SELECT_CALL = (
-    "SELECT "
-    + ", ".join(f"c.{name}" for name in CALL_COLUMNS)
-    + ", "
-    + ", ".join(f"d.{name}" for name in DIM_COLUMNS)
-    + " FROM calls c JOIN dims d ON d.id = c.dim"
+    f"SELECT c.more, {', '.join(f'c.{name}' for name in _READ)},"
+    f" {', '.join(f'd.{name}' for name in DIM_COLUMNS)} FROM calls c JOIN dims d ON d.id = c.dim"
 )
-SELECT_HOLD = f"SELECT {', '.join(HOLD_COLUMNS)}, scopes FROM holds"
 INSERT_DIM = (
     f"INSERT OR IGNORE INTO dims (id, {', '.join(DIM_COLUMNS)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
-Row = tuple[Any, ...]
+Row = Sequence[Any]
+Given = tuple[bool, ...]  # which of _DEFAULTS a row is given
 DimKey = tuple[str | None, str | None, str, str | None, str | None, str | None, tuple[str, ...]]
 
 _encode = msgspec.json.Encoder().encode
 _decode_strings = msgspec.json.Decoder(tuple[str, ...]).decode
-_NO_USAGE: Row = (None,) * 13
-# What few providers tell of a call's usage: one column for all of it, mostly null.
-_RARE = tuple(name for name in Usage.__struct_fields__ if name not in CALL_COLUMNS)
-_rare = attrgetter(*_RARE)
-_NONE_TOLD = (None,) * len(_RARE)
-_decode_more = msgspec.json.Decoder(dict[str, int]).decode
+_decode_more = msgspec.json.Decoder(More).decode
+_decode_hold = msgspec.json.Decoder(Hold).decode
+
+
+def more_at(name: str) -> str:
+    """The JSON path of a field of More in `calls.more`."""
+    return f"$[{More.__struct_fields__.index(name)}]"
+
+
+@lru_cache(maxsize=256)
+def insert_call(given: Given) -> str:
+    """The statement for rows that `call_row` made with `given`."""
+    names = (*_ALWAYS, *compress(_DEFAULTS, given))
+    return f"INSERT INTO calls ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
 
 
 def dim_key(r: Receipt) -> DimKey:
@@ -73,104 +122,78 @@ def _strings(values: tuple[str, ...]) -> str | None:
     return _encode(values).decode() if values else None
 
 
-def _more(u: Usage) -> bytes | None:
-    values = _rare(u)
-    if values == _NONE_TOLD:
-        return None
-    return _encode({k: v for k, v in zip(_RARE, values, strict=True) if v is not None})
-
-
-def call_row(r: Receipt, dim: int) -> Row:
-    """For INSERT_CALL, in the order of CALL_COLUMNS."""
+def call_row(r: Receipt, dim: int) -> tuple[Given, Row]:
+    """Which statement a receipt needs (see insert_call), and its parameters."""
     u = r.usage
-    tokens = (
-        _NO_USAGE
-        if u is None
-        else (
-            u.input,
-            u.cache_read,
-            u.cache_write_5m,
-            u.cache_write_1h,
-            u.output,
-            u.reasoning,
-            u.audio_in,
-            u.audio_out,
-            u.images,
-            u.requests,
-            u.tier,
-            u.reported_cost,
-            _more(u),
-        )
-    )
-    return (
-        r.id,
-        dim,
+    more = More(
         r.time_ms,
-        r.status,
-        r.end,
         r.code,
-        r.run,
         r.stream,
         r.attempts,
-        *tokens,
+        u,
         r.usage_source,
-        r.cost,
         r.held,
-        r.overrun,
         r.price_version,
         r.overhead_us,
         r.ttfb_us,
-        r.total_us,
-        r.bytes_in,
-        r.bytes_out,
         r.asked_model,
         r.dialect,
         r.endpoint,
         r.path,
         r.reason,
-        _strings(r.edits) if r.edits else None,
-        r.features,
-        r.usage_raw,
+        r.edits,
     )
-
-
-_NAMES = (*CALL_COLUMNS, *DIM_COLUMNS)
-_USAGE_NAMES = CALL_COLUMNS[9:21]
+    tokens = (
+        _NO_TOKENS
+        if u is None
+        else (
+            u.input,
+            u.output,
+            u.cache_read or None,
+            u.cache_write_5m or None,
+            u.cache_write_1h or None,
+            u.reasoning or None,
+            u.audio_in or None,
+            u.audio_out or None,
+            u.images or None,
+            u.requests or None,
+        )
+    )
+    raw, features = r.usage_raw, r.features
+    values = (
+        r.status,
+        r.end,
+        r.run,
+        r.cost,
+        r.overrun,
+        None if raw is None else bytearray(raw),
+        None if features is None else bytearray(features),
+        *tokens,
+    )
+    given = tuple(map(ne, values, _DEFAULT_VALUES))
+    always = (r.id, dim, r.total_us, r.bytes_in, r.bytes_out, _encode(more).decode())
+    return given, (*always, *compress(values, given))
 
 
 def receipt_of(row: Sequence[Any]) -> Receipt:
     """The Receipt of a row of SELECT_CALL."""
-    fields = dict(zip(_NAMES, row, strict=True))
-    del fields["dim"]
-    usage = {name: fields.pop(name) for name in _USAGE_NAMES}
-    if more := fields.pop("usage_more"):
-        usage.update(_decode_more(more))
-    fields["usage"] = None if usage["input"] is None else Usage(**usage)
-    fields["stream"] = bool(fields["stream"])
-    for name in ("tags", "edits"):
-        fields[name] = _decode_strings(fields[name]) if fields[name] else ()
+    more: More = _decode_more(row[0])
+    fields: dict[str, Any] = dict(zip((*_READ, *DIM_COLUMNS), row[1:], strict=True))
+    fields["tags"] = _decode_strings(fields["tags"]) if fields["tags"] else ()
+    for name in More.__struct_fields__:
+        fields[name] = getattr(more, name)
     return Receipt(**fields)
 
 
 def hold_row(h: Hold) -> Row:
     """For INSERT_HOLD."""
-    return (
-        h.id,
-        h.time_ms,
-        h.caller,
-        h.provider,
-        h.model,
-        h.nano,
-        h.tokens_in,
-        h.tokens_out,
-        _encode(h.scopes),
-    )
+    return (h.id, _encode(h).decode())
 
 
 def hold_of(row: Sequence[Any]) -> Hold:
     """The Hold of a row of SELECT_HOLD."""
-    fields = dict(zip(HOLD_COLUMNS, row[:-1], strict=True))
-    return Hold(scopes=_decode_strings(row[-1]), **fields)
+    hold: Hold = _decode_hold(row[0])
+    return hold
 
 
 def crashed(h: Hold) -> tuple[Receipt, list[Spend]]:
@@ -182,6 +205,11 @@ def crashed(h: Hold) -> tuple[Receipt, list[Spend]]:
         id=h.id,
         time_ms=h.time_ms,
         caller=h.caller,
+        user=h.user,
+        team=h.team,
+        tags=h.tags,
+        run=h.run,
+        rule=h.rule,
         provider=h.provider or None,
         model=h.model or None,
         end=ERROR,

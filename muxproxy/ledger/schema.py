@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from muxproxy.ledger.failures import LedgerError
 from muxproxy.ledger.rollup import COLUMNS as ROLLUP_COLUMNS
+from muxproxy.ledger.rows import More, more_at
 
 APPLICATION_ID = 0x6D757870  # "muxp": tells our file from any other SQLite database
 
@@ -18,18 +19,16 @@ def _first(con: sqlite3.Connection) -> None:
     # calls.id is time-ordered (Unix ms << 20 | counter): the primary key is the time index, and
     # rows are appended to the rightmost page. No secondary index: each would dirty one more
     # 4 KiB page per commit.
+    # `more` is a JSON array (rows.More): see rows for what has a column and what has not. Tokens
+    # are null for zero and for "not said" alike, but for input: null there says there is no usage.
     con.execute(
         "CREATE TABLE calls (id INTEGER PRIMARY KEY, dim INTEGER NOT NULL,"
-        " time_ms INTEGER NOT NULL, status INTEGER NOT NULL, end TEXT NOT NULL, code TEXT,"
-        " run TEXT, stream INTEGER NOT NULL,"
-        " attempts INTEGER NOT NULL, input INTEGER, cache_read INTEGER, cache_write_5m INTEGER,"
-        " cache_write_1h INTEGER, output INTEGER, reasoning INTEGER, audio_in INTEGER,"
-        " audio_out INTEGER, images INTEGER, requests INTEGER, tier TEXT, reported_cost INTEGER,"
-        " usage_more BLOB, usage_source TEXT, cost INTEGER, held INTEGER, overrun INTEGER NOT NULL,"
-        " price_version TEXT, overhead_us INTEGER NOT NULL, ttfb_us INTEGER,"
+        " status INTEGER NOT NULL DEFAULT 200, end TEXT NOT NULL DEFAULT 'finished', run TEXT,"
+        " input INTEGER, cache_read INTEGER, cache_write_5m INTEGER, cache_write_1h INTEGER,"
+        " output INTEGER, reasoning INTEGER, audio_in INTEGER, audio_out INTEGER, images INTEGER,"
+        " requests INTEGER, cost INTEGER, overrun INTEGER NOT NULL DEFAULT 0,"
         " total_us INTEGER NOT NULL, bytes_in INTEGER NOT NULL, bytes_out INTEGER NOT NULL,"
-        " asked_model TEXT, dialect TEXT, endpoint TEXT, path TEXT NOT NULL, reason TEXT NOT NULL,"
-        " edits TEXT, features BLOB, usage_raw BLOB)"
+        " more TEXT NOT NULL, features BLOB, usage_raw BLOB)"
     )
     # Who, where and why, once per combination: a call's row carries 8 bytes instead of 100, and
     # the roll-up groups by one integer. id is a hash of the rest, so nothing is ever looked up.
@@ -41,12 +40,8 @@ def _first(con: sqlite3.Connection) -> None:
         "CREATE TABLE dim_tags (dim INTEGER NOT NULL, tag TEXT NOT NULL, PRIMARY KEY (dim, tag))"
         " WITHOUT ROWID"
     )
-    # In flight only: a page or two that stay in the cache.
-    con.execute(
-        "CREATE TABLE holds (id INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL,"
-        " caller TEXT NOT NULL, provider TEXT NOT NULL, model TEXT NOT NULL, nano INTEGER,"
-        " tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, scopes BLOB NOT NULL)"
-    )
+    # In flight only: a page or two that stay in the cache. `hold` is exchange.Hold as JSON.
+    con.execute("CREATE TABLE holds (id INTEGER PRIMARY KEY, hold TEXT NOT NULL)")
     con.execute(
         "CREATE TABLE usage (budget TEXT NOT NULL, scope TEXT NOT NULL, start INTEGER NOT NULL,"
         " nano INTEGER NOT NULL, tokens INTEGER NOT NULL, PRIMARY KEY (budget, scope, start))"
@@ -68,10 +63,13 @@ def _first(con: sqlite3.Connection) -> None:
     con.execute("CREATE TABLE late (id INTEGER PRIMARY KEY)")
     con.execute("INSERT INTO meta VALUES ('ledger.rolled', 0), ('ledger.pruned', 0)")
     # For people with an SQLite shell.
+    rest = ", ".join(
+        f"json_extract(c.more, '{more_at(name)}') AS {name}" for name in More.__struct_fields__
+    )
     con.execute(
         "CREATE VIEW receipts AS SELECT printf('%016x', c.id) AS xid,"
-        " datetime(c.time_ms / 1000, 'unixepoch') AS time_utc, d.caller, d.user, d.team, d.rule,"
-        " d.provider, d.model, c.cost / 1e9 AS cost_usd, c.*"
+        " datetime((c.id >> 20) / 1000, 'unixepoch') AS time_utc, d.caller, d.user, d.team,"
+        f" d.rule, d.provider, d.model, c.cost / 1e9 AS cost_usd, c.*, {rest}"
         " FROM calls c JOIN dims d ON d.id = c.dim"
     )
 

@@ -7,15 +7,17 @@ from collections.abc import Iterable, Sequence
 
 from muxproxy.exchange import Hold, Receipt, Spend
 from muxproxy.ledger.rows import (
-    INSERT_CALL,
     INSERT_DIM,
     INSERT_HOLD,
     DimKey,
+    Given,
+    Row,
     call_row,
     dim_id,
     dim_key,
     dim_row,
     hold_row,
+    insert_call,
 )
 
 Entry = tuple[Receipt, Sequence[Spend], int | None]  # what settle() took; the hold it closes
@@ -57,11 +59,18 @@ class Writer:
         Raises sqlite3.Error, and OverflowError or ValueError for what SQLite cannot hold.
         """
         con = self._con
-        calls = []
+        calls: dict[Given, list[Row]] = {}
+        late: list[tuple[int]] = []
         closed: list[tuple[int]] = []
         usage: dict[tuple[str, str, int], tuple[int, int]] = {}
         for receipt, spends, close in entries:
-            calls.append(call_row(receipt, self._dim(receipt)))
+            given, row = call_row(receipt, self._dim(receipt))
+            if given in calls:
+                calls[given].append(row)
+            else:
+                calls[given] = [row]
+            if receipt.id < floor:
+                late.append((receipt.id,))
             if close is not None:
                 closed.append((close,))
             if spends:
@@ -74,11 +83,10 @@ class Writer:
         # Receipts and deletions first: their pages are the ones the holds then reuse.
         if closed:
             con.executemany(_CLOSE, closed)
-        if calls:
-            con.executemany(INSERT_CALL, calls)
-            late = [(row[0],) for row in calls if row[0] < floor]
-            if late:
-                con.executemany(_LATE, late)
+        for given, rows in calls.items():
+            con.executemany(insert_call(given), rows)
+        if late:
+            con.executemany(_LATE, late)
         if usage:
             con.executemany(_SPEND, [(*key, *value) for key, value in usage.items()])
         if held:

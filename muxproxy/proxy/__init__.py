@@ -110,7 +110,9 @@ class Proxy:
             series.ttfb.observe(receipt.ttfb_us)
         self.metrics.usage_source[verdict.source or ""] += 1
         tap, ask = exchange.booking.tap, exchange.ask
-        if verdict.source == words.PROVIDER and tap is not None and ask is not None:
+        if verdict.source != words.PROVIDER or tap is None or ask is None:
+            return
+        if ask.endpoint in words.GENERATING:  # counting and embedding generate nothing
             self.budgets.outputs.observe(receipt.model or "", usage.output_total, ask.n)
             self.counter.learn(tap.model or receipt.model or "", tap)
 

@@ -19,6 +19,7 @@ from muxproxy.budget import Call, Downgrade, Held, budget_headers, estimate
 from muxproxy.errors import MuxError
 from muxproxy.exchange import Ask, Caller, Hold, Plan, Receipt, Spend, Target, Usage
 from muxproxy.headers import Headers
+from muxproxy.prices import FREE
 from muxproxy.proxy.names import header_value
 from muxproxy.proxy.settling import Verdict, judge
 from muxproxy.proxy.snapshot import Service
@@ -147,7 +148,10 @@ class Booking:
         now = time.time()
         model = target.model if target.model is not None else ask.model
         self.service, self.model = service, model
-        price = self._snapshot.prices.find(service.name, model, int(now))
+        if ask.endpoint in words.FREE:
+            price: Price | None = FREE
+        else:
+            price = self._snapshot.prices.find(service.name, model, int(now))
         guess = estimate(ask, price, proxy.budgets.outputs.p95(model or ""))
         call = Call(
             caller=caller,

@@ -6,11 +6,12 @@ on localhost must not become a way into what only localhost can reach.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, MutableMapping
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
-from muxproxy.browser import is_loopback
+from muxproxy.browser import is_loopback, split_host
 from muxproxy.dialects import errors as dialect_errors
 from muxproxy.errors import MuxError
 from muxproxy.exchange import OPENAI
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 _METADATA = frozenset({"metadata.google.internal", "100.100.100.200", "fd00:ec2::254"})
 
 
+def is_named(host: str, names: Collection[str]) -> bool:
+    """Whether `names`, as a person wrote them, hold that host."""
+    return split_host(host) in {split_host(name) for name in names} if names else False
+
+
 def refuse_inside(host: str, allowed: Collection[str] = (), *, loopback: bool = False) -> None:
     """Raise MuxError for an address that only this machine can reach, or that hands out secrets.
 
@@ -34,7 +40,7 @@ def refuse_inside(host: str, allowed: Collection[str] = (), *, loopback: bool = 
     addresses are no inside to whoever asks.
     """
     name = host.lower().removesuffix(".")
-    if name in allowed:
+    if is_named(name, allowed):
         return
     inside = name in _METADATA or (is_loopback(name) and not loopback)
     try:
@@ -51,6 +57,15 @@ def refuse_inside(host: str, allowed: Collection[str] = (), *, loopback: bool = 
             f"{name} is an inside address; muxproxy forwards there only for a provider, or where "
             "server.inside_hosts names it",
         )
+
+
+def is_outside(address: str) -> bool:
+    """Whether an absolute-form request may lead to this address."""
+    try:
+        refuse_inside(address)
+    except MuxError:
+        return False
+    return True
 
 
 class _Blind:
@@ -71,14 +86,24 @@ async def forward_unknown(
     authority: tuple[str, str, int],
 ) -> None:
     """Pass one request to the host it names, or answer why not. Never raises MuxError."""
+    server = proxy.snapshot.config.server
+    task = asyncio.current_task()
+    assert task is not None
+
+    def client_left() -> None:  # until the relay takes over
+        task.cancel("the client left")
+
+    sink.watch(_nothing, _nothing, client_left)
     try:
-        if proxy.snapshot.config.server.unknown_hosts == "refuse":
+        if server.unknown_hosts == "refuse":
             raise MuxError(
                 "forbidden",
                 f"{authority[1]} is the host of no provider (server.unknown_hosts: refuse)",
             )
-        refuse_inside(authority[1], proxy.snapshot.config.server.inside_hosts)
-        relay = await _send(proxy, scope, receive, sink, authority)
+        guarded = not is_named(authority[1], server.inside_hosts)
+        if guarded:
+            refuse_inside(authority[1])
+        relay = await _send(proxy, scope, receive, sink, authority, guarded=guarded)
         await relay.wait()
         proxy.metrics.bytes_out += relay.bytes_out
     except MuxError as error:
@@ -89,6 +114,13 @@ async def forward_unknown(
             sink.start(error.status, [*dialect_errors.headers(error), length])
             sink.write(body)
             sink.end()
+    except asyncio.CancelledError:
+        if not sink.gone:
+            raise
+
+
+def _nothing() -> None:
+    return None
 
 
 async def _send(
@@ -97,10 +129,14 @@ async def _send(
     receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
     sink: Sink,
     authority: tuple[str, str, int],
+    *,
+    guarded: bool,
 ) -> Relay:
     scheme, host, port = authority
     origin = proxy.upstreams.origin(
-        OriginSpec(scheme="https" if scheme == "https" else "http", host=host, port=port)
+        OriginSpec(
+            scheme="https" if scheme == "https" else "http", host=host, port=port, guarded=guarded
+        )
     )
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
     query: bytes = scope["query_string"]

@@ -137,10 +137,10 @@ class Snapshot:
         # (host, port) and host -> provider, for absolute-form targets; the first named wins.
         self._hosts: dict[tuple[str, int] | str, str] = {}
         for name, service in services.items():
-            self._hosts.setdefault((service.host, service.port), name)
+            self._hosts.setdefault((_plain(service.host), service.port), name)
             for host in (service.host, *service.config.hosts):
-                plain = host.lower().removesuffix(".")
-                if not is_loopback(plain):  # there, the port tells one program from another
+                plain = _plain(host)
+                if plain != _LOOPBACK:  # there, the port tells one program from another
                     self._hosts.setdefault(plain, name)
 
     def provider_at(self, host: str, port: int) -> str | None:
@@ -148,5 +148,14 @@ class Snapshot:
 
         By its host whatever the port, or another port would slip past the budgets.
         """
-        plain = host.lower().removesuffix(".")
+        plain = _plain(host)
         return self._hosts.get((plain, port)) or self._hosts.get(plain)
+
+
+_LOOPBACK = "localhost"
+
+
+def _plain(host: str) -> str:
+    """One spelling per host; this machine has many names for itself."""
+    plain = host.lower().removesuffix(".")
+    return _LOOPBACK if is_loopback(plain) else plain

@@ -138,6 +138,7 @@ def _tools(body: dict[str, Any]) -> list[Tool]:
                 schema = (
                     one.get("parameters")
                     or one.get("parametersJsonSchema")
+                    or one.get("parameters_json_schema")  # as google-genai spells it
                     or one.get("input_schema")
                 )
                 found.append(Tool(one["name"], schema if isinstance(schema, dict) else {}))

@@ -50,16 +50,24 @@ class Chunk(msgspec.Struct, gc=False):
     """The hot shape of OpenAI chat and its compatibles."""
 
     choices: list[Choice] | None = None
-    usage: Raw = Raw()
-    error: Raw = Raw()
-    x_groq: Raw = Raw()
+    usage: Any = None
+    error: Any = None
+    x_groq: Any = None
+
+
+class Piece(msgspec.Struct, gc=False):
+    """Anthropic's delta."""
+
+    text: Any = None
+    partial_json: Any = None
+    thinking: Any = None
 
 
 class Delta(msgspec.Struct, gc=False):
     """The hot shape of Anthropic messages (delta an object) and OpenAI responses (a string)."""
 
     type: Any = None
-    delta: Any = None
+    delta: Piece | str | None = None
 
 
 class Part(msgspec.Struct, gc=False):
@@ -83,8 +91,7 @@ class GeminiChunk(msgspec.Struct, gc=False):
 
     candidates: list[Candidate] | None = None
     usageMetadata: Raw = Raw()
-    error: Raw = Raw()
-    promptFeedback: Any = None
+    error: Any = None
 
 
 class Anything(msgspec.Struct, gc=False):
@@ -234,6 +241,13 @@ def collect(value: object, texts: list[str]) -> int:
             calls += 1
             texts.append(inner)
     return calls
+
+
+def piece(delta: object) -> object:
+    """An object as the Piece that the hot shape makes of it; anything else as it is."""
+    if not isinstance(delta, dict):
+        return delta
+    return Piece(delta.get("text"), delta.get("partial_json"), delta.get("thinking"))
 
 
 def mend(payload: bytes) -> bytes:

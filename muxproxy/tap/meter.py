@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Raw
 
 from muxproxy.tap import events as wire
+from muxproxy.tap import told
 from muxproxy.tap.state import HINT, METRICS, PLAIN, State, code_of
 
 _CHAT, _DELTAS, _GEMINI = 1, 2, 3  # the shape that the next event most likely has; 0: any
@@ -19,6 +20,7 @@ _CHAT, _DELTAS, _GEMINI = 1, 2, 3  # the shape that the next event most likely h
 _ENDED = frozenset(
     {"response.completed", "response.incomplete", "response.failed", "response.cancelled"}
 )
+_DONE = b"[DONE]"
 _decode_chunk = wire.CHUNK.decode
 _decode_delta = wire.DELTA.decode
 _decode_gemini = wire.GEMINI.decode
@@ -31,34 +33,50 @@ class Meter(State):
 
     # -- reading ----------------------------------------------------------------------------
 
-    def event(self, name: bytes, payload: bytes) -> None:
+    def take(self, name: bytes, payload: bytes) -> None:
         """Reads one event: its name (b"" when the framing has none) and its JSON payload."""
-        self.events += 1
+        if not self.quick(payload):
+            self.event(name, payload)
+
+    def quick(self, payload: bytes) -> bool:
+        """Reads an event of the shape that the last ones had. False: nothing was taken."""
+        hot = self.hot
         try:
-            hot = self.hot
             if hot == _CHAT:
                 chunk = _decode_chunk(payload)
                 choices = chunk.choices
-                # 4: the length of null; a usage or error object is longer
-                if choices and len(chunk.usage) <= 4 and len(chunk.error) <= 4:
+                plain = chunk.usage is None and chunk.error is None and chunk.x_groq is None
+                if choices and plain:
+                    self.events += 1
                     self._choices(choices)
-                    if chunk.x_groq:
-                        self._groq(chunk.x_groq)
-                    return
+                    return True
             elif hot == _DELTAS:
                 delta = _decode_delta(payload)
                 if self._delta(delta.type, delta.delta):
-                    return
+                    self.events += 1
+                    return True
             elif hot == _GEMINI:
                 answer = _decode_gemini(payload)
-                if answer.candidates and len(answer.error) <= 4:
-                    self._candidates(answer.candidates)
-                    if len(answer.usageMetadata) > 4:
+                if answer.candidates and answer.error is None:
+                    self.events += 1
+                    self.take_candidates(answer.candidates)
+                    if len(answer.usageMetadata) > 4:  # the length of null
                         self._gemini_usage(answer.usageMetadata)
-                    return
+                    return True
+        except wire.UNREADABLE:
+            pass
+        return False
+
+    def event(self, name: bytes, payload: bytes) -> None:
+        """Reads one event of any shape."""
+        self.events += 1
+        if payload == _DONE:
+            self.terminal = True
+            return
+        try:
             self._anything(name, wire.ANYTHING.decode(payload))
         except wire.UNREADABLE:
-            if payload.strip() == b"[DONE]":
+            if payload.strip() == _DONE:
                 self.terminal = True
             else:
                 self._salvage(name, wire.mend(payload))
@@ -114,9 +132,11 @@ class Meter(State):
 
     def _delta(self, kind: object, delta: object) -> bool:
         """An Anthropic or OpenAI responses delta; False when the event is something else."""
-        if delta.__class__ is dict and kind == "content_block_delta":
-            text = delta.get("text") or delta.get("partial_json")
-            if not text and (text := delta.get("thinking")):
+        if delta.__class__ is wire.Piece:
+            if kind != "content_block_delta":
+                return False
+            text = delta.text or delta.partial_json
+            if not text and (text := delta.thinking):
                 self.reasoned = True
             if text:
                 self.text(text)
@@ -135,7 +155,8 @@ class Meter(State):
             if isinstance(model, str):
                 self.model = model
         if len(event.usage) > 4:
-            self.use(event.usage, PLAIN)
+            reader = told.reader(event.choices is not None, event.type, event.object)
+            self.use(event.usage, PLAIN, reader=reader)
         if event.service_tier:
             self.set_tier(event.service_tier)
         if event.error or name.startswith(b"!") or name == b"error" or event.type == "error":
@@ -162,7 +183,7 @@ class Meter(State):
         if event.candidates:
             if self.model:
                 self.hot = _GEMINI
-            self._candidates(event.candidates)
+            self.take_candidates(event.candidates)
         feedback = event.promptFeedback
         if feedback.__class__ is dict and feedback.get("blockReason"):
             self.finish_with(feedback["blockReason"])
@@ -170,9 +191,11 @@ class Meter(State):
 
     def _gemini_usage(self, meta: Raw) -> None:
         raw = bytes(meta)
-        self.use(meta, PLAIN, final=b"andidates" in raw or b"houghts" in raw)
+        final = raw.find(b"andidates") >= 0 or raw.find(b"houghts") >= 0
+        self.use(meta, PLAIN, final, told.GEMINI)
 
-    def _candidates(self, candidates: list[wire.Candidate]) -> None:
+    def take_candidates(self, candidates: list[wire.Candidate]) -> None:
+        """Gemini's choices."""
         for candidate in candidates:
             if candidate.content is not None:
                 for piece in candidate.content.parts or ():
@@ -193,14 +216,14 @@ class Meter(State):
         delta = event.delta
         if kind == "content_block_delta" or delta.__class__ is str:
             self.hot = _DELTAS
-            self._delta(kind, delta)
+            self._delta(kind, wire.piece(delta))
         elif kind == "message_start":
             self.hot = _DELTAS
             start = wire.STARTED.decode(event.message)
             if isinstance(start.model, str):
                 self.model = start.model
             if len(start.usage) > 4:
-                self.use(start.usage, PLAIN, final=False)
+                self.use(start.usage, PLAIN, False, told.ANTHROPIC)
         elif kind == "content_block_start":
             block = wire.NAMED.decode(event.content_block)
             if block.text:
@@ -243,18 +266,13 @@ class Meter(State):
         if self.model is None and isinstance(response.model, str):
             self.model = response.model
         if len(response.usage) > 4:
-            self.use(response.usage, PLAIN)
+            self.use(response.usage, PLAIN, reader=told.RESPONSES)
         if response.service_tier:
             self.set_tier(response.service_tier)
 
     def _status(self, response: wire.Response | wire.Anything) -> None:
-        status = response.status
-        details = response.incomplete_details
-        if status == "incomplete" and details.__class__ is dict and details.get("reason"):
-            status = f"incomplete:{details['reason']}"
-        if status:
-            self.finish_with(status)
-        if response.error or status == "failed":
+        self.end_with(response.status, response.incomplete_details)
+        if response.error or response.status == "failed":
             self.error = self.error or code_of(response.error)
 
     def _cohere_end(self, delta: object) -> None:

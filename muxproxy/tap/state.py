@@ -1,7 +1,4 @@
-"""What is known of one answer so far: usage, end, error, model, and how much was delivered.
-
-Keeps a bounded sample of the text, for the case that no usage ever comes.
-"""
+"""What is known of one answer so far: usage, end, error, model, and how much was delivered."""
 
 from __future__ import annotations
 
@@ -13,11 +10,12 @@ from msgspec import Raw
 
 from muxproxy.exchange import Usage
 from muxproxy.tap import events as wire
+from muxproxy.tap.sample import FOLD, LONG, Sample
+from muxproxy.tap.told import Told, covers, merged
 from muxproxy.tap.usage import normalise
 
-SAMPLE = 8 * 1024  # characters of text kept; beyond it every second block goes
+UNMERGED = 4  # usage objects kept apart until somebody asks for their union
 WORD = 64  # characters kept of a finish reason or tier
-FOLD = 64  # pieces joined into one block: a short str costs 50 bytes beside its text
 
 # What a usage object is worth: a lower one never replaces a higher one.
 METRICS, HINT, PLAIN = 1, 2, 3
@@ -29,17 +27,15 @@ class State:
     """The running state of one answer; the reader on top of it knows the dialects."""
 
     __slots__ = (
-        "_blocks",
         "_cached",
-        "_kept",
         "_native",
         "_output_seen",
         "_pieces",
-        "_raw",
+        "_raws",
+        "_sample",
         "_searches",
-        "_stride",
         "_tier",
-        "_turn",
+        "_told",
         "delivered_chars",
         "error",
         "events",
@@ -55,18 +51,16 @@ class State:
 
     def __init__(self) -> None:
         self.hot = 0  # the reader's: which shape to try first
-        self._native: dict[str, Any] = {}
-        self._raw: bytes | None = None  # the one usage object seen; None: several were merged
+        self._told: Told | None = None  # the usage object seen, where a typed reader knew it
+        self._raws: list[bytes] = []  # as the provider sent it; several: they make it together
+        self._native: dict[str, Any] = {}  # the same of objects that no typed reader knew
         self.rank = 0  # of the usage object held; 0: none was seen
         self._cached: Usage | None = None
         self._output_seen = False
         self._tier: str | None = None
         self._searches = 0
-        self._pieces: list[str] = []
-        self._blocks: list[str] = []
-        self._kept = 0
-        self._stride = 1
-        self._turn = 0
+        self._pieces: list[str] = []  # text not yet given to the sample
+        self._sample: Sample | None = None  # of the text, for the case that no usage ever comes
         self.events = 0  # events or documents read
         self.terminal = False  # the dialect's own end marker was seen
         self.finish_reason: str | None = None  # in the provider's words
@@ -86,7 +80,9 @@ class State:
         Before `usage_complete` only the input side is right.
         """
         if self._cached is None and self.rank:
-            usage = normalise(self._native)
+            usage = None if self._told is None else self._told.usage()
+            if usage is None:
+                usage = normalise(self._union())
             if usage is not None:
                 usage.tier = usage.tier or self._tier
                 if usage.requests is None and self._searches:
@@ -104,33 +100,69 @@ class State:
         """The provider's usage object: its own bytes, or the field-by-field union of several."""
         if not self.rank:
             return None
-        return self._raw if self._raw is not None else msgspec.json.encode(self._native)
+        raws = self._raws
+        return raws[0] if len(raws) == 1 else msgspec.json.encode(self._union())
 
     def delivered_text(self) -> list[str]:
-        """An even sample, at most about SAMPLE characters, of the text that was delivered."""
-        return [*self._blocks, "".join(self._pieces)] if self._pieces else list(self._blocks)
+        """An even sample, bounded in size, of the text that was delivered."""
+        blocks = [] if self._sample is None else list(self._sample.blocks)
+        return [*blocks, "".join(self._pieces)] if self._pieces else blocks
 
     # -- small parts ------------------------------------------------------------------------
 
-    def use(self, raw: Raw, rank: int, final: bool = True) -> None:
-        """Takes a usage object: the last one wins, field by field; nothing is ever summed."""
+    def use(
+        self,
+        raw: Raw,
+        rank: int,
+        final: bool = True,
+        reader: msgspec.json.Decoder[Any] | None = None,
+    ) -> None:
+        """Takes a usage object: the last one wins, field by field; nothing is ever summed.
+
+        `reader` is one of `told`'s, tried first.
+        """
         if rank < self.rank:
             return
-        native = msgspec.json.decode(raw)
-        if native.__class__ is not dict or not native:
-            return
-        if rank > self.rank:
-            self.rank = rank
-            self._native = native
-            self._raw = bytes(raw)
-        else:
-            for key, value in native.items():
-                if value is not None or key not in self._native:
-                    self._native[key] = value
-            self._raw = bytes(raw) if len(native) == len(self._native) else None
+        if reader is None or not self._take(raw, rank, reader):
+            native = msgspec.json.decode(raw)
+            if native.__class__ is not dict or not native:
+                return
+            self._merge(native, raw, rank)
         self._cached = None
         if final:
             self._output_seen = True
+
+    def _take(self, raw: Raw, rank: int, reader: msgspec.json.Decoder[Any]) -> bool:
+        """Holds `raw` as read by `reader`; False when it, or what came before, needs the dict."""
+        before = self._told if rank == self.rank else None
+        if before is None and rank == self.rank:
+            return False
+        try:  # `suppress` would cost more than the decoding
+            told: Told | None = reader.decode(raw)
+        except wire.UNREADABLE:
+            return False
+        raws = [bytes(raw)]
+        if before is not None and told is not None and not covers(told, before):
+            told = merged(before, told)
+            raws = self._raws + raws
+            if told is None or len(raws) > UNMERGED:
+                return False
+        self.rank, self._told, self._raws = rank, told, raws
+        return True
+
+    def _merge(self, native: dict[str, Any], raw: Raw, rank: int) -> None:
+        held = self._union() if rank == self.rank else {}
+        _update(held, native)
+        self.rank, self._told, self._native = rank, None, held
+        self._raws = [bytes(raw)] if len(native) == len(held) else []
+
+    def _union(self) -> dict[str, Any]:
+        if self._told is None:
+            return self._native
+        native: dict[str, Any] = {}
+        for raw in self._raws:
+            _update(native, msgspec.json.decode(raw))
+        return native
 
     def searched(self) -> None:
         """A server-side search ran; it is billed by the call."""
@@ -140,6 +172,13 @@ class State:
     def finish_with(self, reason: object) -> None:
         if reason or self.finish_reason is None:  # some relays put "" on every chunk
             self.finish_reason = str(reason)[:WORD]
+
+    def end_with(self, status: object, details: object) -> None:
+        """The status of a Responses answer, and why it is incomplete."""
+        if status == "incomplete" and isinstance(details, dict) and details.get("reason"):
+            status = f"incomplete:{details['reason']}"
+        if status:
+            self.finish_with(status)
 
     def set_tier(self, tier: object) -> None:
         if isinstance(tier, str) and len(tier) <= WORD and tier != self._tier:
@@ -172,23 +211,22 @@ class State:
         if text.__class__ is not str:
             self.collect(text)  # Mistral's lists of parts
             return
-        self.delivered_chars += len(text)
-        self._pieces.append(text)
-        if len(self._pieces) >= FOLD or len(text) > 256:
-            self._fold()
+        size = len(text)
+        self.delivered_chars += size
+        pieces = self._pieces
+        pieces.append(text)
+        if size > LONG or len(pieces) >= FOLD:
+            if self._sample is None:
+                self._sample = Sample()
+            self._sample.add("".join(pieces))
+            pieces.clear()
 
-    def _fold(self) -> None:
-        block = "".join(self._pieces)
-        self._pieces.clear()
-        self._turn += 1
-        if self._turn % self._stride:
-            return
-        self._blocks.append(block[:SAMPLE])
-        self._kept += len(self._blocks[-1])
-        while self._kept > SAMPLE and len(self._blocks) > 1:
-            del self._blocks[::2]
-            self._stride *= 2
-            self._kept = sum(map(len, self._blocks))
+
+def _update(held: dict[str, Any], native: dict[str, Any]) -> None:
+    """Takes over every member of `native` that says something, or is new."""
+    for key, value in native.items():
+        if value is not None or key not in held:
+            held[key] = value
 
 
 def code_of(error: object) -> str:

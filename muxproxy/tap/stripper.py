@@ -70,7 +70,7 @@ class UsageStripper:
         match = _FINISH.search(window)
         if match is None:
             # Mostly a read ends with an event, and no token spans two lines.
-            self._tail = b"" if window.endswith(b"\n") else window[-_OVERLAP:]
+            self._tail = b"" if window[-1:] == b"\n" else window[-_OVERLAP:]
             return data
         self._state = _WITHIN
         start = match.end() - len(self._tail)  # > 0: what was sent before did not match

@@ -28,13 +28,15 @@ def normalise(native: Native) -> Usage | None:
         if usage is not None:
             usage.reported_cost = _cost(native)
             if usage.tier is None:
-                usage.tier = _tier(native)
+                usage.tier = _word(native, "service_tier", "serviceTier")
             return usage
     return None
 
 
 def number(value: object) -> int | None:
     """A count, or None: not a number, negative, absurd, or not whole."""
+    if value is None:
+        return None
     if value.__class__ is int:
         return value if 0 <= value <= MOST else None
     if isinstance(value, float) and 0 <= value <= MOST and value.is_integer():
@@ -68,10 +70,8 @@ def _gemini(native: Native) -> Usage | None:
     prompt = first(native, "promptTokenCount", "prompt_token_count")
     output = first(native, "candidatesTokenCount", "candidates_token_count")
     total = first(native, "totalTokenCount", "total_token_count")
-    if prompt is None and output is None and total is None:
-        return None
-    if "generation_token_count" in native:  # Llama on Bedrock shares one name
-        return None
+    if (prompt is None and output is None and total is None) or "generation_token_count" in native:
+        return None  # nothing, or Llama on Bedrock, which shares one name
     if prompt is None and output is None:
         prompt = total  # countTokens
     cached = first(native, "cachedContentTokenCount", "cached_content_token_count")
@@ -81,7 +81,7 @@ def _gemini(native: Native) -> Usage | None:
     outputs = native.get("candidatesTokensDetails", native.get("candidates_tokens_details"))
     caches = native.get("cacheTokensDetails", native.get("cache_tokens_details"))
     return Usage(
-        input=_less(prompt or 0, cached) + (tool or 0),
+        input=less(prompt or 0, cached) + (tool or 0),
         cache_read=cached,
         output=output or 0,
         reasoning=thoughts,
@@ -100,16 +100,16 @@ def _interactions(native: Native) -> Usage | None:
     total_tool_use_tokens stay out of the input: what the API's own input total leaves out is
     priced by the search or fetch call, not by the token.
     """
-    prompt = first(native, "total_input_tokens")
-    output = first(native, "total_output_tokens")
+    prompt = number(native.get("total_input_tokens"))
+    output = number(native.get("total_output_tokens"))
     if prompt is None and output is None:
         return None
-    cached = first(native, "total_cached_tokens")
+    cached = number(native.get("total_cached_tokens"))
     return Usage(
-        input=_less(prompt or 0, cached),
+        input=less(prompt or 0, cached),
         cache_read=cached,
         output=output or 0,
-        reasoning=first(native, "total_thought_tokens"),
+        reasoning=number(native.get("total_thought_tokens")),
         audio_in=_modality(native.get("input_tokens_by_modality"), _AUDIO),
         audio_out=_modality(native.get("output_tokens_by_modality"), _AUDIO),
         images=_modality(native.get("input_tokens_by_modality"), _IMAGE),
@@ -118,16 +118,16 @@ def _interactions(native: Native) -> Usage | None:
 
 def _chat(native: Native) -> Usage | None:
     """OpenAI chat, completions and embeddings, and everything that calls itself compatible."""
-    prompt = first(native, "prompt_tokens")
-    output = first(native, "completion_tokens")
-    total = first(native, "total_tokens")
+    prompt = number(native.get("prompt_tokens"))
+    output = number(native.get("completion_tokens"))
+    total = number(native.get("total_tokens"))
     if prompt is None and output is None:
         if total is None or "input_tokens" in native:
             return None
         prompt = total  # embeddings that only tell the total (Voyage)
     details = part(native, "prompt_tokens_details", "prompt_token_details")
     outs = part(native, "completion_tokens_details", "completion_token_details")
-    read = first(details, "cached_tokens")
+    read = number(details.get("cached_tokens"))
     if read is None:
         read = first(
             native,
@@ -137,23 +137,23 @@ def _chat(native: Native) -> Usage | None:
             "cache_read_input_tokens",
         )
     usage = _inclusive(
-        prompt or 0, read, _writes(details, first(native, "cache_creation_input_tokens"))
+        prompt or 0, read, _writes(details, number(native.get("cache_creation_input_tokens")))
     )
-    reasoning = first(outs, "reasoning_tokens")
+    reasoning = number(outs.get("reasoning_tokens"))
     if reasoning is None:
-        reasoning = first(native, "reasoning_tokens")
-    audio = first(details, "audio_tokens")
+        reasoning = number(native.get("reasoning_tokens"))
+    audio = number(details.get("audio_tokens"))
     usage.audio_in = audio if audio is None or audio <= (prompt or 0) else None
-    usage.audio_out = first(outs, "audio_tokens")
-    usage.images = first(details, "image_tokens")
+    usage.audio_out = number(outs.get("audio_tokens"))
+    usage.images = number(details.get("image_tokens"))
     if usage.images is not None and usage.images > (prompt or 0):
         usage.images = None
-    usage.images_out = first(outs, "image_tokens")
+    usage.images_out = number(outs.get("image_tokens"))
     usage.requests = first(
         part(native, "server_tool_use_details", "server_tool_use"), "web_search_requests"
     )
     if usage.requests is None:
-        usage.requests = first(native, "num_search_queries")
+        usage.requests = number(native.get("num_search_queries"))
     _split(usage, prompt or 0, output, reasoning, total, audio)
     return usage
 
@@ -194,24 +194,26 @@ def _input_output(native: Native) -> Usage | None:
     Each cache field keeps its own API's meaning: input_tokens_details.cached_tokens is part of
     input_tokens, cache_read_input_tokens and cache_creation_input_tokens are not.
     """
-    prompt = first(native, "input_tokens")
-    output = first(native, "output_tokens")
+    prompt = number(native.get("input_tokens"))
+    output = number(native.get("output_tokens"))
     if prompt is None and output is None:
         return None
     details = part(native, "input_tokens_details", "input_token_details")
     outs = part(native, "output_tokens_details", "output_token_details")
-    total = first(native, "total_tokens")
+    total = number(native.get("total_tokens"))
     if details or "input_tokens_details" in native:
-        usage = _inclusive(prompt or 0, first(details, "cached_tokens"), _writes(details, None))
+        read = number(details.get("cached_tokens"))
+        usage = _inclusive(prompt or 0, read, _writes(details, None))
     else:
-        usage = Usage(input=prompt or 0, cache_read=first(native, "cache_read_input_tokens"))
+        read = number(native.get("cache_read_input_tokens"))
+        usage = Usage(input=prompt or 0, cache_read=read)
         _anthropic_writes(usage, native)
     reasoning = first(outs, "reasoning_tokens", "thinking_tokens")
     _split(usage, prompt or 0, output, reasoning, total if reasoning else None)
-    usage.audio_in = first(details, "audio_tokens")
-    usage.audio_out = first(outs, "audio_tokens")
-    usage.images = first(details, "image_tokens")
-    usage.images_out = first(outs, "image_tokens")
+    usage.audio_in = number(details.get("audio_tokens"))
+    usage.audio_out = number(outs.get("audio_tokens"))
+    usage.images = number(details.get("image_tokens"))
+    usage.images_out = number(outs.get("image_tokens"))
     usage.requests = _server_tools(native)
     _add_compaction(usage, native.get("iterations"))
     return usage
@@ -220,19 +222,24 @@ def _input_output(native: Native) -> Usage | None:
 def _server_tools(native: Native) -> int | None:
     """Billable server-tool calls. Anthropic's web fetches are free, its searches are not."""
     searches = first(part(native, "server_tool_use"), "web_search_requests")
-    return first(native, "num_server_side_tools_used") if searches is None else searches
+    return number(native.get("num_server_side_tools_used")) if searches is None else searches
 
 
 def _anthropic_writes(usage: Usage, native: Native) -> None:
-    created = first(native, "cache_creation_input_tokens")
+    created = number(native.get("cache_creation_input_tokens"))
     split = part(native, "cache_creation")
-    usage.cache_write_5m = first(split, "ephemeral_5m_input_tokens")
-    usage.cache_write_1h = first(split, "ephemeral_1h_input_tokens")
-    if created is None:
-        return
-    known = (usage.cache_write_5m or 0) + (usage.cache_write_1h or 0)
-    if created > known or usage.cache_write_5m is None:  # what is not split has the default life
-        usage.cache_write_5m = (usage.cache_write_5m or 0) + max(0, created - known)
+    short = number(split.get("ephemeral_5m_input_tokens"))
+    long = number(split.get("ephemeral_1h_input_tokens"))
+    usage.cache_write_5m = short if created is None else lives(created, short, long)
+    usage.cache_write_1h = long
+
+
+def lives(created: int, short: int | None, long: int | None) -> int | None:
+    """The short-lived part of `created` cache writes: what is not split has the default life."""
+    known = (short or 0) + (long or 0)
+    if created > known or short is None:
+        return (short or 0) + max(0, created - known)
+    return short
 
 
 def _add_compaction(usage: Usage, iterations: object) -> None:
@@ -247,12 +254,12 @@ def _add_compaction(usage: Usage, iterations: object) -> None:
     for entry in iterations:
         if entry.__class__ is not dict or entry.get("type") != "compaction":
             continue
-        extra = Usage(input=first(entry, "input_tokens") or 0)
+        extra = Usage(input=number(entry.get("input_tokens")) or 0)
         _anthropic_writes(extra, entry)
         usage.input += extra.input
-        usage.output += first(entry, "output_tokens") or 0
+        usage.output += number(entry.get("output_tokens")) or 0
         for name, count in (
-            ("cache_read", first(entry, "cache_read_input_tokens")),
+            ("cache_read", number(entry.get("cache_read_input_tokens"))),
             ("cache_write_5m", extra.cache_write_5m),
             ("cache_write_1h", extra.cache_write_1h),
         ):
@@ -275,10 +282,9 @@ def _bedrock(native: Native) -> Usage | None:
 
 
 def _bedrock_llama(native: Native) -> Usage | None:
-    output = first(native, "generation_token_count")
-    if output is None:
-        return None
-    return Usage(input=first(native, "prompt_token_count") or 0, output=output)
+    output = number(native.get("generation_token_count"))
+    prompt = number(native.get("prompt_token_count")) or 0
+    return None if output is None else Usage(input=prompt, output=output)
 
 
 def _cohere(native: Native) -> Usage | None:
@@ -288,24 +294,24 @@ def _cohere(native: Native) -> Usage | None:
     if not tokens and not billed:
         return None
     source = tokens or billed
-    prompt = first(source, "input_tokens") or 0
-    output = first(source, "output_tokens") or 0
-    cached = first(native, "cached_tokens")
+    prompt = number(source.get("input_tokens")) or 0
+    output = number(source.get("output_tokens")) or 0
+    cached = number(native.get("cached_tokens"))
     usage = _inclusive(prompt, cached, (None, None))
-    reasoning = first(tokens, "reasoning_tokens")
+    reasoning = number(tokens.get("reasoning_tokens"))
     _split(usage, prompt, output, reasoning)
-    images = first(source, "image_tokens")
+    images = number(source.get("image_tokens"))
     usage.images = images if images is None or images <= prompt else None
-    usage.requests = first(billed, "search_units")
-    usage.billed_input = first(billed, "input_tokens")
-    usage.billed_output = first(billed, "output_tokens")
+    usage.requests = number(billed.get("search_units"))
+    usage.billed_input = number(billed.get("input_tokens"))
+    usage.billed_output = number(billed.get("output_tokens"))
     return usage
 
 
 def _ollama(native: Native) -> Usage | None:
     """Ollama leaves prompt_eval_count out when the whole prompt was cached."""
-    prompt = first(native, "prompt_eval_count")
-    output = first(native, "eval_count")
+    prompt = number(native.get("prompt_eval_count"))
+    output = number(native.get("eval_count"))
     if prompt is None and output is None:
         return None
     return Usage(input=prompt or 0, output=output or 0)
@@ -347,14 +353,15 @@ def _inclusive(prompt: int, read: int | None, writes: tuple[int | None, int | No
 
 def _writes(details: Native, default: int | None) -> tuple[int | None, int | None]:
     """(short-lived, long-lived) cache writes of OpenAI's details object."""
-    written = first(details, "cache_write_tokens")
+    written = number(details.get("cache_write_tokens"))
     if written is None:
         return default, None
     long = first(part(details, "cache_write_tokens_details"), "ttl_12h_tokens")
-    return _less(written, long), long
+    return less(written, long), long
 
 
-def _less(whole: int, some: int | None) -> int:
+def less(whole: int, some: int | None) -> int:
+    """`whole` without a part of it; a part that exceeds it is none."""
     return whole - some if some and some <= whole else whole
 
 
@@ -382,10 +389,6 @@ def _cost(native: Native) -> int | None:
     if isinstance(cost, int | float) and not isinstance(cost, bool) and 0 <= cost < 1e9:
         return int((Decimal(repr(cost)) * NANO).to_integral_value())
     return None
-
-
-def _tier(native: Native) -> str | None:
-    return _word(native, "service_tier", "serviceTier")
 
 
 def _word(native: Native, *names: str) -> str | None:

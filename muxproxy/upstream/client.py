@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Collection
 
-from muxproxy.upstream.dial import Dialer
+from muxproxy.upstream.dial import Dialer, Permit
 from muxproxy.upstream.pool import Origin
 from muxproxy.upstream.reply import Reply
 from muxproxy.upstream.resolve import Resolver
@@ -18,8 +18,9 @@ _MAX_ORIGINS = 256
 class Upstreams:
     """Owns every pool; lives as long as the process and survives reloads."""
 
-    def __init__(self, resolver: Resolver | None = None) -> None:
-        self._dialer = Dialer(resolver or Resolver())
+    def __init__(self, resolver: Resolver | None = None, permit: Permit | None = None) -> None:
+        """`permit(address)` judges where guarded origins may lead."""
+        self._dialer = Dialer(resolver or Resolver(), permit)
         self._origins: dict[OriginSpec, Origin] = {}
         self._retired: list[Origin] = []
         self._loop = asyncio.get_running_loop()

@@ -7,6 +7,7 @@ import asyncio
 import re
 import socket
 import ssl
+from collections.abc import Callable
 from typing import Protocol
 
 from aiohappyeyeballs import start_connection
@@ -21,6 +22,10 @@ _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 _MAX_CONNECT_ANSWER = 16384
 _CONNECT_STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[ \r]")
 _TLS_SHUTDOWN = 1.0  # seconds a peer has to answer our close_notify
+
+
+# Whether a guarded origin may be reached at this address.
+Permit = Callable[[str], bool]
 
 
 class Attached(Protocol):
@@ -60,8 +65,9 @@ class _Line(asyncio.Protocol):
 class Dialer:
     """Opens connections for all origins; owns the DNS cache and the TLS contexts."""
 
-    def __init__(self, resolver: Resolver) -> None:
+    def __init__(self, resolver: Resolver, permit: Permit | None = None) -> None:
         self.resolver = resolver
+        self._permit = permit
         self._trust = Trust()
 
     async def dial(
@@ -120,6 +126,15 @@ class Dialer:
             raise UpstreamError(
                 "dns", f"cannot resolve {label}: check the name in the configuration, and DNS"
             ) from error
+        if spec.guarded and proxy is None and self._permit is not None:
+            infos = [info for info in infos if self._permit(str(info[4][0]))]
+            if not infos:
+                raise UpstreamError(
+                    "connect",
+                    f"{label} is an inside address; muxproxy forwards there only for a provider,"
+                    " or where server.inside_hosts names it",
+                    code="forbidden",
+                )
         try:
             sock = await start_connection(
                 infos,

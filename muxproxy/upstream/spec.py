@@ -77,7 +77,8 @@ class OriginSpec(msgspec.Struct, frozen=True, kw_only=True):
     `ca`: PEM file trusted besides the system's store. `proxy`: egress proxy as URL or None;
     may hold credentials, so repr leaves it out. Times are seconds: `connect` covers DNS, TCP,
     TLS and the wait for a free connection; `first_byte` request sent to head; `idle` between two
-    reads of a body; `total` the whole exchange (None: no limit).
+    reads of a body; `total` the whole exchange (None: no limit). `guarded`: only to addresses
+    that the client's `permit` lets pass, whatever the name resolves to.
     """
 
     scheme: Literal["http", "https", "http+unix"]
@@ -93,6 +94,7 @@ class OriginSpec(msgspec.Struct, frozen=True, kw_only=True):
     max_connections: int = 1000
     max_idle: int = 100
     idle_expiry: float = 50.0
+    guarded: bool = False
 
     def __repr__(self) -> str:
         return f"OriginSpec({self.scheme}://{self.label}{', proxied' if self.proxy else ''})"

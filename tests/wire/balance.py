@@ -11,6 +11,7 @@ from typing import Any
 
 from muxproxy.exchange import Receipt
 from muxproxy.ledger.reports import Reader
+from muxproxy.tap.counting import TokenCounter
 from tests.http_client import Answer, encode, head, read_body, read_head
 from tests.stack import Stack
 
@@ -23,28 +24,54 @@ async def fetch(
     *,
     method: str = "POST",
     timeout: float = 30.0,
+    leave_after: float | None = None,
 ) -> Answer:
     """One request on a connection of its own; a connection that breaks is an Answer too.
 
-    Status 0: it broke before the head was complete.
+    Status 0: it broke before the head was complete. `leave_after`: seconds after which the caller
+    hangs up.
     """
     data = encode(body)
     sent = {"content-type": "application/json", **(headers or {})}
-    async with asyncio.timeout(timeout):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        try:
-            length = len(data) if data or method == "POST" else None
-            writer.write(head(method, path, sent, length, "127.0.0.1") + data)
-            try:
-                status, fields = await read_head(reader)
-                while status in (100, 103):
-                    status, fields = await read_head(reader)
-            except (asyncio.IncompleteReadError, ConnectionError) as error:
-                return Answer(0, [], getattr(error, "partial", b""), broken=True)
-            content, broken = await read_body(reader, fields)
-            return Answer(status, fields, content, broken)
-        finally:
-            writer.close()
+    length = len(data) if data or method == "POST" else None
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(head(method, path, sent, length, "127.0.0.1") + data)
+        async with asyncio.timeout(timeout if leave_after is None else leave_after):
+            return await _read(reader)
+    except TimeoutError:
+        if leave_after is None:
+            raise
+        writer.transport.abort()
+        return Answer(0, [], b"", broken=True)
+    finally:
+        writer.close()
+
+
+async def _read(reader: asyncio.StreamReader) -> Answer:
+    try:
+        status, fields = await read_head(reader)
+        while status in (100, 103):
+            status, fields = await read_head(reader)
+    except (asyncio.IncompleteReadError, ConnectionError) as error:
+        return Answer(0, [], getattr(error, "partial", b""), broken=True)
+    content, broken = await read_body(reader, fields)
+    return Answer(status, fields, content, broken)
+
+
+async def flying(proxy: Stack, count: int) -> None:
+    """Until so many exchanges are in flight."""
+    async with asyncio.timeout(10):
+        while len(proxy.runtime.in_flight) != count:
+            await asyncio.sleep(0.002)
+
+
+async def quiet(proxy: Stack) -> None:
+    """Until the door has dealt with every connection made before, those of callers gone too."""
+    await fetch(proxy.port, "/health", None, method="GET")  # accepted behind all of them
+    async with asyncio.timeout(10):
+        while proxy.runtime.door_counts()["open_connections"]:
+            await asyncio.sleep(0.005)
 
 
 async def balanced(proxy: Stack, rows: int) -> list[Receipt]:
@@ -89,12 +116,29 @@ def tokens_of(receipt: Receipt) -> int:
     return 0 if usage is None else usage.input_total + usage.output_total
 
 
+def without_vocabularies(proxy: Stack) -> None:
+    """Count by characters: loading a vocabulary takes each new stack up to 50 ms."""
+    proxy.runtime.proxy.counter = TokenCounter(tokenizers=False)
+
+
+def code_in(body: dict[str, Any], dialect: str) -> str:
+    """The stable code in one of our error bodies, whose form must be the dialect's."""
+    error = body["error"]
+    if dialect == "gemini":
+        assert isinstance(error["code"], int) and error["status"].isupper()
+        return str(error["details"][0]["reason"])
+    if dialect == "anthropic":
+        assert body["type"] == "error"
+    assert error["message"] and error["type"]
+    return str(error["code"])
+
+
 @asynccontextmanager
 async def nothing_left() -> AsyncIterator[None]:
     """Afterwards there are no more tasks and open descriptors than before."""
     tasks, before = asyncio.all_tasks(), _descriptors()
     yield
-    for _ in range(1000):  # sockets and threads close a turn of the loop later
+    for _ in range(300):  # sockets and threads close a turn of the loop later
         left = [
             *(repr(task) for task in asyncio.all_tasks() - tasks),
             *(f"{number} {target}" for number, target in _descriptors() - before),
@@ -106,10 +150,13 @@ async def nothing_left() -> AsyncIterator[None]:
 
 
 def _descriptors() -> set[tuple[int, str]]:
+    """Open sockets and files; what the loop keeps for itself (/dev/null, epoll) left out."""
     found = set()
     for name in os.listdir("/proc/self/fd"):
         try:
-            found.add((int(name), os.readlink(f"/proc/self/fd/{name}")))
+            target = os.readlink(f"/proc/self/fd/{name}")
         except OSError:  # the listing's own
             continue
+        if target.startswith(("socket:", "/")) and target != "/dev/null":
+            found.add((int(name), target))
     return found

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,26 +74,30 @@ class Replayed:
     @property
     def asked_for_usage(self) -> bool:
         """Whether muxproxy was to ask for the usage chunk: the caller streams and did not say."""
-        if self.exchange.dialect not in ("openai.chat", "openai.completions"):
+        if not self.target.partition("?")[0].endswith("/completions"):
             return False
         body = json.loads(self.sent)
         options = body.get("stream_options") or {}
         return body.get("stream") is True and options.get("include_usage") is None
 
 
-def caller_path(exchange: Exchange) -> str:
-    """Where a client of this dialect would send it: one of ours, else /p/NAME and as recorded."""
-    recorded = quote(unquote(exchange.raw["path"]), safe="/:@")
+def caller_targets(exchange: Exchange) -> Iterator[str]:
+    """Where a client of this dialect would send it, and where the recorded relay had it.
+
+    A dialect or path that is none of ours goes to /p/NAME.
+    """
+    path = quote(unquote(exchange.raw["path"]), safe="/:@")
     query = exchange.raw["query"]
-    tail = f"?{query}" if query else ""
-    vertex = "/publishers/" in recorded
-    native = NATIVE.get(exchange.dialect)
-    if native is not None and not vertex:
-        return native + ("?beta=true" if query == "beta=true" else "")
-    if exchange.dialect.startswith("gemini.") and recorded.startswith("/v1beta/models/"):
-        return recorded + tail
-    provider = "wire-gemini" if vertex or recorded.startswith("/v1beta") else "wire-openai"
-    return f"/p/{provider}{recorded}{tail}"
+    recorded = f"{path}?{query}" if query else path
+    vertex = "/publishers/" in path
+    gemini = exchange.dialect.startswith("gemini.")
+    native = recorded if gemini and path.startswith("/v1beta/models/") else None
+    if exchange.dialect in NATIVE and not vertex:
+        native = NATIVE[exchange.dialect] + ("?beta=true" if query == "beta=true" else "")
+    if native is not None:
+        yield native
+    if native is None or path != native.partition("?")[0]:
+        yield f"/p/{'wire-gemini' if vertex or gemini else 'wire-openai'}{recorded}"
 
 
 def request_body(exchange: Exchange) -> dict[str, Any]:
@@ -134,14 +139,16 @@ def request_headers(exchange: Exchange) -> dict[str, str]:
     return {**sent, "authorization": "Bearer callers", "x-sim-recording": exchange.id}
 
 
-async def replay(proxy: Stack, todo: Iterator[tuple[int, Exchange]], done: list[Any]) -> None:
+Todo = Iterator[tuple[int, tuple[Exchange, str]]]
+
+
+async def replay(proxy: Stack, todo: Todo, done: list[Any]) -> None:
     """One client connection, kept alive, until nothing is left to do."""
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port, limit=1 << 20)
     try:
-        for number, exchange in todo:
-            target = caller_path(exchange)
+        for number, (exchange, target) in todo:
             sent = serialise(request_body(exchange), number % 3)
-            fields = request_headers(exchange)
+            fields = {**request_headers(exchange), "x-replay": target}
             writer.write(head("POST", target, fields, len(sent), "127.0.0.1") + sent)
             status, headers = await read_head(reader)
             body, broken = await read_body(reader, headers)
@@ -159,25 +166,30 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> list[Replayed]:
 async def _replay_all(folder: Path) -> list[Replayed]:
     done: list[tuple[Exchange, str, bytes, Answer]] = []
     async with stack(folder, providers=PROVIDERS, recordings=WIRE) as proxy:
-        todo = iter(enumerate(exchanges()))
+        wanted = [(exchange, path) for exchange in exchanges() for path in caller_targets(exchange)]
+        todo = iter(enumerate(wanted))
         async with asyncio.timeout(100), asyncio.TaskGroup() as group:
             for _ in range(CONNECTIONS):
                 group.create_task(replay(proxy, todo, done))
         receipts = {format(r.id, "016x"): r for r in await proxy.settled(len(done))}
         requests = proxy.sim.requests
-        seen = {request.get("x-sim-recording"): request for request in requests}
+        seen = {(r.get("x-sim-recording"), r.get("x-replay")): r for r in requests}
         assert len(seen) == len(requests) == len(done)
         assert proxy.sim.faults == []
-        return [Replayed(*one, seen[one[0].id], receipts[one[3].headers[ID]]) for one in done]
+        return [
+            Replayed(*one, seen[one[0].id, one[1]], receipts[one[3].headers[ID]]) for one in done
+        ]
 
 
-def faults_of(found: dict[str, Any]) -> dict[str, Any]:
+def faults(judge: Callable[[Replayed], list[str]], replayed: list[Replayed]) -> dict[Any, Any]:
+    """The exchanges that `judge` finds fault with."""
+    found = {(one.exchange.id, one.target): judge(one) for one in replayed}
     return {name: fault for name, fault in found.items() if fault}
 
 
 def test_the_whole_corpus_went_through(replayed: list[Replayed]) -> None:
     assert {one.exchange.id for one in replayed} == {exchange.id for exchange in exchanges()}
-    assert len(replayed) > 1500
+    assert len(replayed) > len(exchanges()) > 1500
 
 
 def up(one: Replayed) -> list[str]:
@@ -185,35 +197,44 @@ def up(one: Replayed) -> list[str]:
     body = one.seen.body
     assert body is not None
     if one.asked_for_usage:
-        faults = _usage_wish(one.sent, body)
-        if one.receipt.edits != ("stream_options.include_usage",):
-            faults.append(f"edits {one.receipt.edits}")
+        found = _usage_wish(one.sent, body)
+        edits: tuple[str, ...] = ("stream_options.include_usage",)
     else:
-        faults = [] if body == one.sent else [f"{one.sent[:200]!r} went up as {body[:200]!r}"]
-        if one.receipt.edits:
-            faults.append(f"edits {one.receipt.edits}")
-    wanted = one.target.removeprefix("/p/wire-gemini").removeprefix("/p/wire-openai")
-    if unquote(one.seen.target) != unquote(wanted):
-        faults.append(f"{one.target} went up as {one.seen.target}")
+        found = [] if body == one.sent else [f"{one.sent[:200]!r} went up as {body[:200]!r}"]
+        edits = ()
+    if one.receipt.edits != edits:
+        found.append(f"edits {one.receipt.edits}")
+    if unquote(one.seen.target) != upstream_target(one):
+        found.append(f"{one.target} went up as {one.seen.target}")
     for name, value in request_headers(one.exchange).items():
         if name not in OF_THE_HOP and one.seen.get(name) != value:
-            faults.append(f"{name}: {value} went up as {one.seen.get(name)}")
-    return faults
+            found.append(f"{name}: {value} went up as {one.seen.get(name)}")
+    return found
+
+
+def upstream_target(one: Replayed) -> str:
+    """The path without /p/NAME; base URLs spelled /openai/v1 or without /v1 mean the provider's."""
+    target = unquote(re.sub("^/p/[^/]+", "", one.target)).replace("//", "/")
+    path, mark, query = target.partition("?")
+    native = NATIVE.get(one.exchange.dialect, "").removeprefix("/v1")
+    if one.exchange.dialect.startswith("openai.") and path in (native, f"/openai/v1{native}"):
+        return f"/v1{native}{mark}{query}"
+    return target
 
 
 def _usage_wish(sent: bytes, got: bytes) -> list[str]:
     """The wish is one insertion into the caller's bytes, and means what it should."""
     wanted = json.loads(sent)
     wanted["stream_options"] = {**(wanted.get("stream_options") or {}), "include_usage": True}
-    faults = [] if json.loads(got) == wanted else ["another body than the wish makes"]
+    found = [] if json.loads(got) == wanted else ["another body than the wish makes"]
     same = next((i for i, (a, b) in enumerate(zip(sent, got, strict=False)) if a != b), len(sent))
     if not got.endswith(sent[same:]) or len(got) - len(sent) > 60:
-        faults.append(f"more than one insertion: {got[:200]!r}")
-    return faults
+        found.append(f"more than one insertion: {got[:200]!r}")
+    return found
 
 
 def test_requests_go_up_byte_for_byte(replayed: list[Replayed]) -> None:
-    assert faults_of({one.exchange.id: up(one) for one in replayed}) == {}
+    assert faults(up, replayed) == {}
     assert sum(one.asked_for_usage for one in replayed) > 20
     assert sum(not one.asked_for_usage for one in replayed) > 1400
 
@@ -236,23 +257,23 @@ def down(one: Replayed) -> list[str]:
     events = "text/event-stream" in (exchange.content_type or b"").decode()
     if one.asked_for_usage and events:
         wanted = without_wished_chunk(wanted)
-    faults = []
+    found = []
     if answer.status != exchange.status:
-        faults.append(f"status {answer.status}: {answer.body[:300]!r}")
+        found.append(f"status {answer.status}: {answer.body[:300]!r}")
     elif answer.body != wanted or answer.broken:
-        faults.append(f"{len(answer.body)} bytes of {len(wanted)}, broken: {answer.broken}")
+        found.append(f"{len(answer.body)} bytes of {len(wanted)}, broken: {answer.broken}")
     if (exchange.content_type or b"").decode() != answer.headers.get("content-type", ""):
-        faults.append(f"content-type {answer.headers.get('content-type')}")
+        found.append(f"content-type {answer.headers.get('content-type')}")
     for name, value in exchange.raw["response"]["headers"].items():
         if not name.lower().startswith(("content-", "transfer-", "connection", "keep-alive")):
             got = answer.headers.get(name.lower())
             if got is None or got.encode("latin-1") != value.encode():
-                faults.append(f"{name}: {value} came as {got}")
-    return faults
+                found.append(f"{name}: {value} came as {got}")
+    return found
 
 
 def test_answers_come_back_byte_for_byte(replayed: list[Replayed]) -> None:
-    assert faults_of({one.exchange.id: down(one) for one in replayed}) == {}
+    assert faults(down, replayed) == {}
 
 
 def test_the_usage_chunk_is_taken_out_only_where_we_asked(replayed: list[Replayed]) -> None:
@@ -287,7 +308,7 @@ def usage(one: Replayed) -> list[str]:
 
 def test_the_books_say_what_an_independent_reader_says(replayed: list[Replayed]) -> None:
     judged = [one for one in replayed if not one.exchange.ambiguous]
-    assert faults_of({one.exchange.id: usage(one) for one in judged}) == {}
+    assert faults(usage, judged) == {}
     told = [one for one in judged if one.exchange.expected["output_total"] is not None]
     assert len(told) > 1300
 
@@ -295,18 +316,18 @@ def test_the_books_say_what_an_independent_reader_says(replayed: list[Replayed])
 def ending(one: Replayed) -> list[str]:
     exchange, receipt = one.exchange, one.receipt
     failed = exchange.status >= 400 or exchange.expected["error"] is not None
-    faults = []
+    found = []
     if receipt.end != ("error" if failed else "finished"):
-        faults.append(f"ended {receipt.end}, code {receipt.code}")
+        found.append(f"ended {receipt.end}, code {receipt.code}")
     if (receipt.status, receipt.attempts) != (exchange.status, 1):
-        faults.append(f"status {receipt.status} after {receipt.attempts}")
+        found.append(f"status {receipt.status} after {receipt.attempts}")
     if receipt.bytes_in != len(one.sent) or receipt.bytes_out != len(one.answer.body):
-        faults.append(f"{receipt.bytes_in} bytes in, {receipt.bytes_out} out")
-    return faults
+        found.append(f"{receipt.bytes_in} bytes in, {receipt.bytes_out} out")
+    return found
 
 
 def test_every_call_is_settled_once_and_ended_as_it_did(replayed: list[Replayed]) -> None:
-    assert faults_of({one.exchange.id: ending(one) for one in replayed}) == {}
+    assert faults(ending, replayed) == {}
     assert len({one.receipt.id for one in replayed}) == len(replayed)
 
 
