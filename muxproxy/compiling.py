@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from muxproxy.auth import Authenticator
 from muxproxy.browser import BrowserRules, is_loopback
+from muxproxy.budget import budget_faults
 from muxproxy.config import units
 from muxproxy.config.model import Config, Listen, Provider
+from muxproxy.config.notes import Note
 from muxproxy.exchange import Ask, Caller
 from muxproxy.headers import Headers
-from muxproxy.prices import Prices
+from muxproxy.limits import limit_faults
+from muxproxy.prices import Prices, override_faults
 from muxproxy.proxy import Service, Snapshot
 from muxproxy.rules import compile_rules, compile_when
 from muxproxy.upstream import Upstreams, spec_from
@@ -33,6 +37,27 @@ _INJECT_NAMES = frozenset(
     {"openai", "azure", "groq", "deepseek", "xai", "together", "fireworks", "cerebras", "ollama"}
 )
 _REPORTS_ANYWAY = frozenset({"mistral", "openrouter", "perplexity"})
+
+
+def unreadable_terms(config: Config) -> list[Note]:
+    """What budgets, limits and prices themselves could not read of the configuration."""
+    found = [
+        *budget_faults(config.budgets, time.time()),
+        *limit_faults(config.limits),
+        *override_faults(config.prices),
+    ]
+    return [Note(_path(where), text) for where, text in found]
+
+
+def _path(dotted: str) -> tuple[str | int, ...]:
+    """`budgets.0` -> ("budgets", 0); a price's glob may hold dots itself."""
+    head, _, rest = dotted.partition(".")
+    if head == "prices":
+        return (head, rest)
+    return (head, *(int(part) if part.isdigit() else part for part in rest.split(".")))
+
+
+TERMS = (unreadable_terms,)
 
 
 def compile_snapshot(config: Config, upstreams: Upstreams, env: Mapping[str, str]) -> Snapshot:

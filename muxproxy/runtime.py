@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 from muxproxy import logs
 from muxproxy.browser import is_loopback, split_host
 from muxproxy.budget import Budgets, Event
-from muxproxy.compiling import budget_predicates, compile_snapshot, endpoint
+from muxproxy.compiling import TERMS, budget_predicates, compile_snapshot, endpoint
 from muxproxy.config import units
 from muxproxy.config.env import Flags
 from muxproxy.config.faults import ConfigError
@@ -37,6 +37,13 @@ from muxproxy.upstream import Upstreams, spec_from
 ASGIApp = Callable[[MutableMapping[str, Any], Any, Any], Awaitable[None]]
 
 
+class Control(Protocol):
+    """The control plane, once it was asked for."""
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None: ...
+    async def aclose(self) -> None: ...
+
+
 class Runtime:
     """One running muxproxy, without its doors."""
 
@@ -55,6 +62,7 @@ class Runtime:
         self._upstreams: Upstreams | None = None
         self._ledger: Ledger | None = None
         self._proxy: Proxy | None = None
+        self._control: Control | None = None
         self.stored: StoredBudgets
         self._flags = NO_FLAGS
         self._overrides: dict[str, Any] = {}
@@ -69,7 +77,7 @@ class Runtime:
         overrides: dict[str, Any] | None = None,
     ) -> Runtime:
         """Read the configuration. Raises ConfigError with all its faults, or OSError."""
-        loaded = load_file(path, env, flags)
+        loaded = load_file(path, env, flags, TERMS)
         runtime = cls(_override(loaded.config, overrides), path, env)
         runtime._flags = flags
         runtime._overrides = overrides or {}
@@ -115,6 +123,8 @@ class Runtime:
         """Cut what is in flight, settle it, close pools and ledger."""
         self.in_flight.draining = True
         await self.in_flight.cancel_all()
+        if self._control is not None:
+            await self._control.aclose()
         if self._upstreams is not None:
             await self._upstreams.aclose()
         if self._ledger is not None:
@@ -126,7 +136,7 @@ class Runtime:
         Raises ConfigError, OSError or ValueError saying why; the last good one stays in force.
         """
         try:
-            loaded = load_file(self.path, self._env, self._flags)
+            loaded = load_file(self.path, self._env, self._flags, TERMS)
             config = _override(loaded.config, self._overrides)
             snapshot = compile_snapshot(config, self.upstreams, self._env)
             combined = self.stored.beside(config)
@@ -224,6 +234,8 @@ class Runtime:
                 "tunnel to it is refused; set base_url (OPENAI_BASE_URL, ANTHROPIC_BASE_URL, "
                 "GOOGLE_GEMINI_BASE_URL) to this proxy's http:// address instead",
             )
+        if self.snapshot.config.auth.mode != "open":
+            return MuxError("unauthorized", "tunnels are not served while auth.mode is keys")
         if self.snapshot.config.server.connect == "refuse":
             return MuxError("forbidden", "tunnels are refused here (server.connect: refuse)")
         try:
@@ -311,7 +323,9 @@ class Runtime:
         """The control plane; its imports cost, so they come with its first request."""
         from muxproxy.control.api import build  # noqa: PLC0415
 
-        return build(self)
+        if self._control is None:
+            self._control = build(self)
+        return self._control
 
 
 def _override(config: Config, overrides: dict[str, Any] | None) -> Config:

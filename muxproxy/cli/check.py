@@ -9,6 +9,7 @@ import sys
 
 from muxproxy.cli import config_file
 from muxproxy.cli.price_lint import EXTRA
+from muxproxy.compiling import TERMS
 from muxproxy.config.load import check_file
 
 
@@ -27,7 +28,7 @@ def main(args: argparse.Namespace) -> int:
         print("no configuration found: name a file", file=sys.stderr)
         return 2
     try:
-        report = check_file(path, os.environ, extra=EXTRA)
+        report = check_file(path, os.environ, extra=EXTRA, terms=TERMS)
     except OSError as error:
         print(f"{path}: {error.strerror}", file=sys.stderr)
         return 2

@@ -77,15 +77,19 @@ def check(
     *,
     flags: Flags = NO_FLAGS,
     extra: Sequence[Extra] = (),
+    terms: Sequence[Extra] = (),
 ) -> Report:
     """Everything wrong and doubtful about a YAML text.
 
-    `env` is the environment as a mapping; `extra` checkers (prices, models) add warnings.
+    `env` is the environment as a mapping; `terms` are checkers of the parts that read the values
+    (budgets, limits, prices) and add faults, `extra` ones add warnings.
     """
     loaded = read(text, source, env, flags)
     notes = Notes()
     values.examine(loaded.config, loaded.names, notes)
     lint.examine(loaded.config, notes)
+    for one in terms:
+        notes.faults += one(loaded.config)
     faulty = [f.field for f in loaded.faults if f.field]
     faults = [
         *loaded.faults,

@@ -37,12 +37,17 @@ def load(text: str, source: str, env: Mapping[str, str], flags: Flags = NO_FLAGS
     return _good(check(text, source, env, flags=flags))
 
 
-def load_file(path: str | None, env: Mapping[str, str], flags: Flags = NO_FLAGS) -> Checked:
+def load_file(
+    path: str | None,
+    env: Mapping[str, str],
+    flags: Flags = NO_FLAGS,
+    terms: Sequence[Extra] = (),
+) -> Checked:
     """The configuration of a file; None: no file, all defaults.
 
     Raises ConfigError with every fault, OSError when the file cannot be read.
     """
-    report = check_file(path, env, flags)
+    report = check_file(path, env, flags, terms=terms)
     return Checked(source=report.source, config=_good(report), warnings=report.warnings)
 
 
@@ -51,16 +56,17 @@ def check_file(
     env: Mapping[str, str],
     flags: Flags = NO_FLAGS,
     extra: Sequence[Extra] = (),
+    terms: Sequence[Extra] = (),
 ) -> Report:
     """Everything wrong and doubtful about a file. Raises OSError when it cannot be read."""
     if path is None:
-        return check("", "defaults", env, flags=flags, extra=extra)
+        return check("", "defaults", env, flags=flags, extra=extra, terms=terms)
     with Path(path).open("rb") as file:
         raw = file.read(MAX_FILE_BYTES + 1)
     if len(raw) > MAX_FILE_BYTES:
         return _refused(path, 0, 0, f"larger than {MAX_FILE_BYTES >> 20} MiB")
     try:
-        return check(raw.decode("utf-8-sig"), path, env, flags=flags, extra=extra)
+        return check(raw.decode("utf-8-sig"), path, env, flags=flags, extra=extra, terms=terms)
     except UnicodeDecodeError as error:
         before = raw[: error.start]
         column = error.start - before.rfind(b"\n")

@@ -6,7 +6,7 @@ Imported with the first control request, not on the data path. Writes need
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any, Protocol
 
 import orjson
@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Send
 
 from muxproxy.control import metrics_page, openapi
 from muxproxy.control.analytics import Analytics, BudgetSource
@@ -34,10 +35,23 @@ class Source(metrics_page.Source, Listed, BudgetSource, Protocol):
     def reload(self) -> None: ...
 
 
-ASGIApp = Callable[[MutableMapping[str, Any], Any, Any], Awaitable[None]]
+class Control:
+    """The application, and what must be let go of at the end."""
+
+    def __init__(self, app: Starlette, reader: AsyncReader) -> None:
+        self._app = app
+        self._reader = reader
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """ASGI 3."""
+        await self._app(scope, receive, send)
+
+    async def aclose(self) -> None:
+        """Close the reader: its thread would keep the process from ending."""
+        await self._reader.aclose()
 
 
-def build(source: Source) -> ASGIApp:
+def build(source: Source) -> Control:
     """The application."""
     reader = AsyncReader(source.ledger_path())
     control = _Control(source, reader)
@@ -59,7 +73,7 @@ def build(source: Source) -> ASGIApp:
         Route("/v1/analytics/budgets/{name}/top-up", analytics.top_up, methods=["POST"]),
         Route("/user/stats", analytics.user_stats),
     ]
-    return Starlette(routes=routes, exception_handlers={MuxError: _error})
+    return Control(Starlette(routes=routes, exception_handlers={MuxError: _error}), reader)
 
 
 def reply(body: object, status: int = 200) -> Response:

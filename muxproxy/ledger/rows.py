@@ -66,8 +66,10 @@ _DEFAULTS: dict[str, Any] = {
 _DEFAULT_VALUES = tuple(_DEFAULTS.values())
 _NO_TOKENS = (None,) * 10
 
-_READ = ("id", "status", "end", "run", "cost", "overrun", "total_us", "bytes_in", "bytes_out")
-_READ = (*_READ, "usage_raw", "features")
+_READ = (
+    *("id", "status", "end", "run", "cost", "overrun", "total_us", "bytes_in", "bytes_out"),
+    *("usage_raw", "features"),
+)
 DIM_COLUMNS = ("provider", "model", "caller", "user", "team", "rule", "tags")
 
 # OR REPLACE: a hold that is written again (a retry after an unclear commit) is the same hold.

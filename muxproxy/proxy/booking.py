@@ -178,21 +178,31 @@ class Booking:
         self.price = verdict.price
         if ask.endpoint in words.FREE:
             return None
+        return self._journal(verdict, caller)
+
+    def _journal(self, held: Held, caller: Caller) -> Awaitable[None] | None:
+        """Write the hold down before anything is sent; what to await, or None."""
+        proxy = self._proxy
         if self.journaled:
             self.hold_id = proxy.ledger.next_id()
-        tokens_in, tokens_out = verdict.reserved
+        tokens_in, tokens_out = held.reserved
         try:
             waiter = proxy.ledger.hold(
                 Hold(
                     id=self.hold_id,
                     time_ms=self.time_ms,
                     caller=caller.key,
-                    provider=service.name,
-                    model=model or "",
-                    nano=verdict.nano,
+                    provider=held.call.target.provider,
+                    model=self.model or "",
+                    nano=held.nano,
                     tokens_in=tokens_in,
                     tokens_out=tokens_out,
-                    scopes=verdict.scopes,
+                    scopes=held.scopes,
+                    user=caller.user,
+                    team=caller.team,
+                    tags=caller.tags,
+                    run=caller.run,
+                    rule=held.call.plan.rule,
                 )
             )
         except MuxError:
@@ -202,9 +212,10 @@ class Booking:
         self.journaled = True
         if waiter is None or not proxy.passes_without_ledger:
             return waiter
-        return self._journaled(waiter)
+        return self._suppressed(waiter)
 
-    async def _journaled(self, waiter: Awaitable[None]) -> None:
+    @staticmethod
+    async def _suppressed(waiter: Awaitable[None]) -> None:
         with contextlib.suppress(MuxError):
             await waiter
 

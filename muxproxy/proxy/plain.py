@@ -100,6 +100,8 @@ async def forward_unknown(
                 "forbidden",
                 f"{authority[1]} is the host of no provider (server.unknown_hosts: refuse)",
             )
+        # In keys mode only our callers may use the proxy, and their keys stay here.
+        proxy.snapshot.auth.caller(scope["headers"], None, scope["query_string"])
         guarded = not is_named(authority[1], server.inside_hosts)
         if guarded:
             refuse_inside(authority[1])
@@ -133,6 +135,7 @@ async def _send(
     guarded: bool,
 ) -> Relay:
     scheme, host, port = authority
+    ours = proxy.snapshot.auth.ours(scope["headers"])
     origin = proxy.upstreams.origin(
         OriginSpec(
             scheme="https" if scheme == "https" else "http", host=host, port=port, guarded=guarded
@@ -152,7 +155,7 @@ async def _send(
         Request(
             method=scope["method"].encode(),
             target=raw + (b"?" + query if query else b""),
-            headers=plain_headers(scope["headers"]),
+            headers=[pair for pair in plain_headers(scope["headers"]) if pair[0] not in ours],
             body=body,
             length=length,
         ),

@@ -64,7 +64,7 @@ class Relay:
     `head` is (status, headers) still to be written. With `collect` the body is held until it is
     complete (or larger than COLLECT_LIMIT) and passed through `collect`, which may add fields to
     head and body. `error_event` renders a mid-stream failure in the caller's dialect, or is None
-    where the body has no events.
+    where the body has no events. `whole` judges a body that only the connection's end delimits.
     """
 
     __slots__ = (
@@ -79,6 +79,7 @@ class Relay:
         "_sink",
         "_stripper",
         "_tap",
+        "_whole",
         "bytes_out",
         "done",
         "end_kind",
@@ -86,7 +87,7 @@ class Relay:
         "started",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- one per exchange, made in one place
         self,
         sink: Sink,
         flow: Flow,
@@ -97,6 +98,7 @@ class Relay:
         collect: Callable[[int, Headers, bytes], tuple[Headers, bytes]] | None = None,
         error_event: Callable[[MuxError], bytes] | None = None,
         drain: float | None = None,
+        whole: Callable[[], bool] | None = None,
     ) -> None:
         self._sink = sink
         self._flow = flow
@@ -114,12 +116,17 @@ class Relay:
         self.end_kind: str | None = None
         self.error: MuxError | None = None
         self.done: asyncio.Future[None] | None = None
-        if collect is None:
-            self._start()
+        self._whole = whole
 
     def _start(self) -> None:
         self.started = True
         self._sink.start(*self._head)
+
+    def open_stream(self) -> None:
+        """Events may be a while in coming: let the caller have the head now."""
+        if self._error_event is not None and not self.started and self.end_kind is None:
+            self._start()
+            self._sink.flush()
 
     # -- the upstream's Consumer ------------------------------------------------------------
 
@@ -133,6 +140,8 @@ class Relay:
             data = self._stripper.feed(data)
             if not data:
                 return
+        if not self.started:
+            self._start()
         self.bytes_out += len(data)
         self._last = data
         self._sink.write(data)
@@ -140,6 +149,11 @@ class Relay:
     def end(self) -> None:
         """The body is complete."""
         self._tap.finish()
+        if self._whole is not None and not self._whole():
+            self.broken(MuxError("upstream_died", "the provider closed before the stream's end"))
+            return
+        if self._collect is None and not self.started:
+            self._start()
         if self._collect is not None:
             status, headers = self._head
             headers, body = self._collect(status, headers, b"".join(self._collected))

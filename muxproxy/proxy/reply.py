@@ -51,7 +51,17 @@ def relay_for(exchange: Exchange, service: Service, outbound: Outbound, reply: R
         else None,
         error_event=partial(_error_event, exchange, tap) if events and plain else None,
         drain=service.drain,
+        whole=partial(_ended, tap) if events and plain and _until_close(fields) else None,
     )
+
+
+def _until_close(fields: dict[bytes, bytes]) -> bool:
+    return b"content-length" not in fields and b"transfer-encoding" not in fields
+
+
+def _ended(tap: Tap) -> bool:
+    """Whether a stream came to its end, as far as its dialect tells."""
+    return tap.terminal or tap.finish_reason is not None or tap.error is not None
 
 
 def _error_event(exchange: Exchange, tap: Tap, error: MuxError) -> bytes:

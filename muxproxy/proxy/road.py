@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import AsyncIterator, MutableMapping, Sequence
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from muxproxy.headers import Headers
 from muxproxy.inspection import all_text, inspect
 from muxproxy.money import parse_dollars
 from muxproxy.proxy.booking import Booking, Downgraded
+from muxproxy.proxy.incoming import ClientLeft, Receive, begin_body, read_body
 from muxproxy.proxy.outbound import Outbound, prepare
 from muxproxy.proxy.relay import Relay, Sink
 from muxproxy.proxy.reply import relay_for
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from muxproxy.proxy import Proxy
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 # Answers that send the call to another candidate, when there is one (RFC 9110, RFC 6585; 529 is
 # Anthropic's overloaded_error). The same candidate is not asked again: SDKs retry themselves.
@@ -43,10 +43,6 @@ FALL_BACK = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 
 # Our own refusals that are about one candidate.
 _ANOTHER_MAY = frozenset({"budget_exceeded", "unknown_price", "rate_limited"})
-
-
-class ClientLeft(Exception):
-    """The caller went away before there was anything to answer."""
 
 
 class Exchange:
@@ -153,10 +149,10 @@ class Exchange:
         headers: Headers = scope["headers"]
         self.caller = snapshot.auth.caller(headers, None, scope["query_string"])
         if route.endpoint in words.INSPECTED:
-            self.body = await self._read_body(self.proxy.max_body)
+            self.body = await read_body(self.receive, self.proxy.max_body)
             ask = inspect(route, self.body)
         else:
-            await self._begin_body()
+            self.body, self.upload = await begin_body(self.receive)
             ask = Ask(
                 dialect=route.dialect,
                 endpoint=route.endpoint,
@@ -185,48 +181,6 @@ class Exchange:
         if name is not None and name not in self.snapshot.services:
             raise MuxError("not_found", f"no provider is named {name!r} in the configuration")
         return name
-
-    async def _read_body(self, limit: int) -> bytes:
-        """The whole request body, at most `limit` bytes."""
-        message = await self.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientLeft
-        body: bytes = message.get("body", b"")
-        if message.get("more_body", False):
-            parts, size = [body], len(body)
-            while message.get("more_body", False) and size <= limit:
-                message = await self.receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientLeft
-                parts.append(message.get("body", b""))
-                size += len(parts[-1])
-            body = b"".join(parts)
-        if len(body) > limit:
-            raise MuxError("body_too_large", f"the request body is larger than {limit} bytes")
-        return body
-
-    async def _begin_body(self) -> None:
-        """A body nobody reads here: whole when it is already there, else streamed upstream."""
-        message = await self.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientLeft
-        first: bytes = message.get("body", b"")
-        if message.get("more_body", False):
-            self.upload = self._rest_of_body(first)
-        else:
-            self.body = first
-
-    async def _rest_of_body(self, first: bytes) -> AsyncIterator[bytes]:
-        if first:
-            yield first
-        more = True
-        while more:
-            message = await self.receive()
-            if message["type"] == "http.disconnect":  # upstream must not see a complete request
-                raise ClientLeft
-            more = message.get("more_body", False)
-            if chunk := message.get("body", b""):
-                yield chunk
 
     def _candidates(self, planned: Sequence[Target]) -> list[Target]:
         """Those of `planned` that can answer this caller, in order."""
@@ -354,6 +308,7 @@ class Exchange:
         if self.ask is not None:
             self.ask.parts = None
         reply.pump(relay)
+        relay.open_stream()
         await relay.wait()
         if relay.error is not None and not relay.started:
             raise relay.error

@@ -47,7 +47,8 @@ def judge(exchange: Exchange, booking: Booking) -> Verdict:
     usage = tap.usage
     if usage is not None and tap.usage_complete:
         return Verdict(end, status, code, usage, words.PROVIDER, nothing_owed=False)
-    if exchange.status >= 400 or (ask.endpoint not in words.GENERATING and usage is None):
+    assert exchange.reply is not None
+    if exchange.reply.status >= 400 or (ask.endpoint not in words.GENERATING and usage is None):
         return Verdict(end, status, code, usage, _source(usage), nothing_owed=True)
     counted, source = _counted(exchange, booking, tap, ask, usage)
     return Verdict(end, status, code, counted, source, nothing_owed=False)

@@ -15,7 +15,7 @@ from muxproxy.ledger.costs import CostQuery
 from muxproxy.ledger.maintenance import open_maintenance
 from muxproxy.ledger.opening import open_writer
 from muxproxy.ledger.reports import Filters, Reader
-from muxproxy.ledger.rows import INSERT_CALL, call_row, dim_id, dim_key
+from muxproxy.ledger.rows import call_row, dim_id, dim_key, insert_call
 from tests.ledger.books import RAW, hold, wait
 from tests.ledger.conftest import Open
 from tests.ledger.history import HOUR, NOON, write
@@ -82,13 +82,9 @@ def _fill(path: str) -> None:
     chance = random.Random(2)
     con.execute("PRAGMA synchronous=OFF")
     con.execute("BEGIN")
-    con.executemany(
-        INSERT_CALL,
-        (
-            ((NOON + i * SPAN // COUNT << 20) + i % 1000, *chance.choice(rows)[1:])
-            for i in range(COUNT)
-        ),
-    )
+    for i in range(COUNT):
+        which, row = chance.choice(rows)
+        con.execute(insert_call(which), ((NOON + i * SPAN // COUNT << 20) + i % 1000, *row[1:]))
     con.execute("COMMIT")
     con.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     con.close()

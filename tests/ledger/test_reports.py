@@ -205,6 +205,7 @@ def test_any_receipt_comes_back_as_it_was(
     schema.migrate(con, ":memory:")
     key = rows.dim_key(given_)
     con.execute(rows.INSERT_DIM, rows.dim_row(rows.dim_id(key), key))
-    con.execute(rows.INSERT_CALL, rows.call_row(given_, rows.dim_id(key)))
+    which, row = rows.call_row(given_, rows.dim_id(key))
+    con.execute(rows.insert_call(which), row)
     assert rows.receipt_of(con.execute(rows.SELECT_CALL).fetchone()) == given_
     con.close()

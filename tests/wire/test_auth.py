@@ -268,11 +268,6 @@ INSIDE = YAML.replace("anthropic/claude-opus-4", "openai/gpt-4.1") + (
 )
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="plain.forward_unknown asks nobody who calls: in keys mode anyone may use the proxy to "
-    "reach hosts of no provider",
-)
 async def test_in_keys_mode_the_forward_proxy_wants_a_key(tmp_path: Path) -> None:
     async with stack(tmp_path, INSIDE, providers=FOREIGN, env=ENV) as proxy:
         answer = await _absolute(proxy, {})
@@ -280,10 +275,6 @@ async def test_in_keys_mode_the_forward_proxy_wants_a_key(tmp_path: Path) -> Non
         assert not proxy.sim.requests
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="plain.forward_unknown passes every credential on, also one of ours",
-)
 async def test_our_key_does_not_reach_a_host_of_no_provider(tmp_path: Path) -> None:
     async with stack(tmp_path, INSIDE, providers=FOREIGN, env=ENV) as proxy:
         for headers in ({"authorization": f"Bearer {OURS}"}, {"x-api-key": OURS}):
@@ -294,7 +285,6 @@ async def test_our_key_does_not_reach_a_host_of_no_provider(tmp_path: Path) -> N
         assert proxy.sim.requests[2].get("authorization") == "Bearer theirs"
 
 
-@pytest.mark.xfail(strict=True, reason="Runtime.connect_policy asks nobody who calls")
 async def test_in_keys_mode_a_tunnel_wants_a_key(tmp_path: Path) -> None:
     async with stack(tmp_path, INSIDE, providers=FOREIGN, env=ENV) as proxy:
         reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)

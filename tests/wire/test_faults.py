@@ -181,40 +181,11 @@ async def _running(tmp_path: Path, fault: Fault) -> AsyncIterator[Stack]:
 
 
 # What the product does wrong today; each is strict, so that mending it is noticed.
-UNANSWERED = (
-    "the reply's head is queued towards the caller, unsent, when the upstream dies behind its own "
-    "head: Relay._break aborts, and the caller sees a closed connection instead of a 502 or 504"
-)
-UNPAID = (
-    "an answer held back for router_metadata whose upstream died is settled at nothing: judge() "
-    "takes our own 502 in exchange.status for the provider's"
-)
-CLEAN_END = (
-    "a stream framed by the connection's end that breaks off before its end marker is ended "
-    "cleanly towards the caller and booked as finished"
-)
-
-
-def _known_bug(name: str, fault: Fault, candidates: int, stream: bool) -> str:
-    if fault.options == "drop-after=3 chunked=off" and stream:
-        return CLEAN_END
-    if candidates == 1:
-        return UNANSWERED if not stream and "after the head" in name else ""
-    # (behind a bad chunk the whole JSON had come, with its usage)
-    dies = (fault.json == CUT or "after the head" in name) and fault.code != BROKEN
-    held_back = not stream and "gzip" not in name and not fault.moves_on
-    return UNPAID if dies and held_back and "too long" not in name else ""
-
-
 def _matrix() -> Iterator[ParameterSet]:
-    for name, fault in FAULTS.items():
+    for name in FAULTS:
         for candidates, number in ((1, "one"), (2, "two")):
             for shapes, kind in ((ANSWERS, "JSON"), (STREAMS, "stream")):
-                bug = _known_bug(name, fault, candidates, shapes is STREAMS)
-                marks = [pytest.mark.xfail(strict=True, reason=bug)] if bug else []
-                yield pytest.param(
-                    name, candidates, shapes, id=f"{name}-{number}-{kind}", marks=marks
-                )
+                yield pytest.param(name, candidates, shapes, id=f"{name}-{number}-{kind}")
 
 
 @pytest.mark.parametrize(("name", "candidates", "shapes"), list(_matrix()))
