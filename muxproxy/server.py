@@ -57,6 +57,9 @@ async def _serve(runtime: Runtime, announce: Callable[[list[str]], None]) -> int
     # What was built so far lives as long as the process: collections need not look at it again.
     gc.collect()
     gc.freeze()
+    # Exchanges free what they made without its help; with 1,000 of them open, a full collection
+    # holds every stream up.
+    gc.set_threshold(50_000, 50, 1_000)
     doors: list[Door] = []
     try:
         doors = await open_doors(runtime)

@@ -191,8 +191,13 @@ class _Stream(asyncio.Protocol):
             self._over()
 
 
-async def streams(port: int, count: int, tokens: int, pace: str) -> Result:
-    """`count` streams at once, each of `tokens` chunks one `pace` apart; until all have ended."""
+async def streams(
+    port: int, count: int, tokens: int, pace: str, *, skip: float = 0.0
+) -> Result:
+    """`count` streams at once, each of `tokens` chunks one `pace` apart; until all have ended.
+
+    Delays of the first `skip` seconds after the last stream was opened are left out.
+    """
     loop = asyncio.get_running_loop()
     result = Result()
     left = count
@@ -219,6 +224,9 @@ async def streams(port: int, count: int, tokens: int, pace: str) -> Result:
         opened.append(stream)
         if number % 20 == 19:
             await asyncio.sleep(0.01)
+    if skip:
+        await asyncio.sleep(skip)
+        result.delays.clear()
     await finished
     result.seconds = time.perf_counter() - started
     for stream in opened:
