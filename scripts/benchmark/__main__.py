@@ -80,7 +80,8 @@ def thousand(system: System, quick: bool) -> Figures:
     idle = rss_mib(system.pid)
 
     async def run() -> tuple[load.Result, float]:
-        task = asyncio.create_task(load.streams(system.port, 1000, 100 if quick else 200, "50ms", skip=1.0))
+        tokens = 100 if quick else 200
+        task = asyncio.create_task(load.streams(system.port, 1000, tokens, "50ms", skip=1.0))
         await asyncio.sleep(2.5)
         peak = rss_mib(system.pid)
         return await task, peak
