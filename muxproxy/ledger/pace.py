@@ -7,14 +7,11 @@ from collections.abc import Callable
 
 
 class Pace:
-    """Calls `run`, at most once per request for it. Nothing is called after close().
-
-    `run(False)` at the end of a tick, `run(True)` when a delay is over: all that waits is due.
-    """
+    """Calls `run`, at most once per request for it. Nothing is called after close()."""
 
     __slots__ = ("_closed", "_loop", "_run", "_soon", "_timer")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, run: Callable[[bool], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, run: Callable[[], None]) -> None:
         self._loop = loop
         self._run = run
         self._soon = False
@@ -28,8 +25,8 @@ class Pace:
             self._loop.call_soon(self._tick)
 
     def later(self, delay: float) -> None:
-        """Run within `delay` seconds."""
-        if self._timer is None and not self._closed:
+        """Run within `delay` seconds; rides along with whatever comes sooner."""
+        if self._timer is None and not self._soon and not self._closed:
             self._timer = self._loop.call_later(delay, self._alarm)
 
     def again(self, delay: float) -> None:
@@ -39,6 +36,11 @@ class Pace:
             self._timer = None
         if not self._closed:
             self._timer = self._loop.call_later(delay, self._alarm)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a timer is set."""
+        return self._timer is not None
 
     def close(self) -> None:
         """Stop."""
@@ -50,8 +52,9 @@ class Pace:
     def _tick(self) -> None:
         self._soon = False
         if not self._closed:
-            self._run(False)
+            self._run()
 
     def _alarm(self) -> None:
         self._timer = None
-        self._run(True)
+        if not self._soon:
+            self._run()

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import compress
+from operator import ne
 from typing import Any, TypeVar
 
 import msgspec
@@ -40,14 +41,30 @@ class More(msgspec.Struct, array_like=True):
     edits: tuple[str, ...]
 
 
-# Columns of `calls` that every row is given. Each other one is left at its default (see `schema`)
-# in a row where it says the same.
+# Columns of `calls` that every row is given, and those that are left at their default (as in
+# `schema`) where it says the same. For tokens that is null: `more` tells null from zero.
 _ALWAYS = ("id", "dim", "total_us", "bytes_in", "bytes_out", "more")
-# Null for zero and for "not said" alike: `more` tells them apart.
-_TOKENS = (
-    *("cache_read", "cache_write_5m", "cache_write_1h", "reasoning"),
-    *("audio_in", "audio_out", "images", "requests"),
-)
+_DEFAULTS: dict[str, Any] = {
+    "status": 200,
+    "end": FINISHED,
+    "run": None,
+    "cost": None,
+    "overrun": 0,
+    "usage_raw": None,
+    "features": None,
+    "input": None,
+    "output": None,
+    "cache_read": None,
+    "cache_write_5m": None,
+    "cache_write_1h": None,
+    "reasoning": None,
+    "audio_in": None,
+    "audio_out": None,
+    "images": None,
+    "requests": None,
+}
+_DEFAULT_VALUES = tuple(_DEFAULTS.values())
+_NO_TOKENS = (None,) * 10
 
 _READ = (
     *("id", "status", "end", "run", "cost", "overrun", "total_us", "bytes_in", "bytes_out"),
@@ -67,7 +84,7 @@ INSERT_DIM = (
 )
 
 Row = Sequence[Any]
-Columns = tuple[str, ...]  # those that a row is given
+Given = tuple[bool, ...]  # which of _DEFAULTS a row is given
 DimKey = tuple[str | None, str | None, str, str | None, str | None, str | None, tuple[str, ...]]
 
 _encode = msgspec.json.Encoder().encode
@@ -82,10 +99,10 @@ def more_at(name: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def insert_call(columns: Columns) -> str:
-    """The statement for rows of these columns."""
-    marks = ", ".join("?" * len(columns))
-    return f"INSERT INTO calls ({', '.join(columns)}) VALUES ({marks})"
+def insert_call(given: Given) -> str:
+    """The statement for rows that `call_row` made with `given`."""
+    names = (*_ALWAYS, *compress(_DEFAULTS, given))
+    return f"INSERT INTO calls ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
 
 
 def dim_key(r: Receipt) -> DimKey:
@@ -107,8 +124,8 @@ def _strings(values: tuple[str, ...]) -> str | None:
     return _encode(values).decode() if values else None
 
 
-def call_row(r: Receipt, dim: int) -> tuple[Columns, Row]:
-    """The columns of `calls` that a receipt needs (see insert_call), and their values."""
+def call_row(r: Receipt, dim: int) -> tuple[Given, Row]:
+    """Which statement a receipt needs (see insert_call), and its parameters."""
     u = r.usage
     more = More(
         r.time_ms,
@@ -128,46 +145,36 @@ def call_row(r: Receipt, dim: int) -> tuple[Columns, Row]:
         r.reason,
         r.edits,
     )
-    columns = [*_ALWAYS]
-    row: list[Any] = [r.id, dim, r.total_us, r.bytes_in, r.bytes_out, _encode(more).decode()]
-    if r.status != 200:
-        columns.append("status")
-        row.append(r.status)
-    if r.end != FINISHED:
-        columns.append("end")
-        row.append(r.end)
-    if r.run is not None:
-        columns.append("run")
-        row.append(r.run)
-    if r.cost is not None:
-        columns.append("cost")
-        row.append(r.cost)
-    if r.overrun:
-        columns.append("overrun")
-        row.append(r.overrun)
-    if r.usage_raw is not None:
-        columns.append("usage_raw")
-        row.append(bytearray(r.usage_raw))
-    if r.features is not None:
-        columns.append("features")
-        row.append(bytearray(r.features))
-    if u is not None:
-        columns += ("input", "output")
-        row += (u.input, u.output)
-        told = (
-            u.cache_read,
-            u.cache_write_5m,
-            u.cache_write_1h,
-            u.reasoning,
-            u.audio_in,
-            u.audio_out,
-            u.images,
-            u.requests,
+    tokens = (
+        _NO_TOKENS
+        if u is None
+        else (
+            u.input,
+            u.output,
+            u.cache_read or None,
+            u.cache_write_5m or None,
+            u.cache_write_1h or None,
+            u.reasoning or None,
+            u.audio_in or None,
+            u.audio_out or None,
+            u.images or None,
+            u.requests or None,
         )
-        if any(told):
-            columns += compress(_TOKENS, told)
-            row += compress(told, told)
-    return tuple(columns), row
+    )
+    raw, features = r.usage_raw, r.features
+    values = (
+        r.status,
+        r.end,
+        r.run,
+        r.cost,
+        r.overrun,
+        None if raw is None else bytearray(raw),
+        None if features is None else bytearray(features),
+        *tokens,
+    )
+    given = tuple(map(ne, values, _DEFAULT_VALUES))
+    always = (r.id, dim, r.total_us, r.bytes_in, r.bytes_out, _encode(more).decode())
+    return given, (*always, *compress(values, given))
 
 
 def receipt_of(row: Sequence[Any]) -> Receipt:

@@ -18,7 +18,7 @@ from muxproxy.ledger.pace import Pace
 
 Waiter = asyncio.Future[None]
 
-RIDE = 0.005  # seconds that a write waits at most, for company or a hold's commit to ride with
+RIDE = 0.005  # seconds a write waits at most for a hold's commit to ride along with
 
 _SET_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 
@@ -30,12 +30,6 @@ class Job(msgspec.Struct):
     params: tuple[object, ...]
     waiter: Waiter | None = None
     spends: Sequence[Spend] = ()
-
-
-def fail(waiter: Waiter | None, error: BaseException) -> None:
-    """Tell a waiter, if there is one that still waits."""
-    if waiter is not None and not waiter.done():
-        waiter.set_exception(error)
 
 
 class Shelf:

@@ -31,7 +31,7 @@ from muxproxy.ledger.identity import Identity
 from muxproxy.ledger.maintenance import Maintenance
 from muxproxy.ledger.pace import Pace
 from muxproxy.ledger.rollup import ID_SHIFT
-from muxproxy.ledger.shelf import RIDE, Job, Shelf, Waiter, fail
+from muxproxy.ledger.shelf import RIDE, Job, Shelf, Waiter
 from muxproxy.ledger.walsync import WalSync
 from muxproxy.ledger.writer import TOUCH, Close, Entry, Writer
 from muxproxy.logs import logger
@@ -41,7 +41,6 @@ Durability = Literal["strict", "relaxed", "power"]
 _BUSY_RETRY = 0.001
 _FAILED_RETRY = 0.1
 _COMPLAIN = 10.0  # seconds between two log lines about the same trouble
-RIDERS = 24  # receipts that a hold's commit takes along: a page or two costs as much as five
 _BATCH = 500  # receipts per transaction: about 5 ms, so that a backlog does not stall the loop
 
 
@@ -183,32 +182,26 @@ class Ledger(Shelf):
     def retention(self, seconds: float | None) -> None:
         self._maintenance.retention = seconds
 
-    def _flush(self, everything: bool) -> None:
-        """Write what is queued; receipts only if they are due, or enough to fill a page."""
-        if self._lost and not self._reopen():
-            self._pace.again(_FAILED_RETRY)
+    def _flush(self) -> None:
+        if self._lost:
+            self._reopen()
+            if self._lost:
+                self._pace.again(_FAILED_RETRY)
+                return
+        if not (self._holds or self._entries or self._closes or self._jobs or self.failed):
             return
         holds = list(self._holds.values())
-        entries: list[Entry] = []
-        closes: list[Close] = []
-        if everything or len(self._entries) >= RIDERS:
-            entries = list(islice(self._entries.values(), _BATCH))
-            closes = self._closes
-        if not (holds or entries or closes or self._jobs or self.failed):
-            return
+        entries = list(islice(self._entries.values(), _BATCH))
         try:
-            self._commit(holds, entries, closes, self._jobs)
+            self._commit(holds, entries, self._closes, self._jobs)
         except POISON as exc:
             self._rollback()
             self._one_by_one(holds, entries, exc)
         except sqlite3.Error as exc:
             self._rollback()
             self._trouble(exc)
-        if self._entries and self.failed is None and self._busy_since is None:
-            if len(self._entries) >= RIDERS:
-                self._pace.now()
-            else:
-                self._pace.later(RIDE)
+        if self._entries and not self._pace.waiting:
+            self._pace.now()
 
     def _commit(
         self,
@@ -218,19 +211,18 @@ class Ledger(Shelf):
         jobs: Sequence[Job],
     ) -> None:
         """Write and commit these, take them off the queues, wake their waiters."""
-        writer = self._writer
-        execute = writer.cursor.execute
-        execute("BEGIN IMMEDIATE")
+        con, writer = self._con, self._writer
+        con.execute("BEGIN IMMEDIATE")
         # The roll-up's watermark is read with the write lock held: see rollup.advance_script.
         writer.write([h for h, _ in holds], entries, closes, self._maintenance.floor)
         for job in jobs:
             if job.sql:
-                execute(job.sql, job.params)
+                con.execute(job.sql, job.params)
             if job.spends:
                 writer.book(job.spends)
         if self.failed is not None:
-            execute(TOUCH)  # with nothing queued, only a real write tells whether it works
-        execute("COMMIT")
+            con.execute(TOUCH)  # with nothing queued, only a real write tells whether it works
+        con.execute("COMMIT")
         writer.committed()
         self._maintenance.written += len(holds) + len(entries)
         self._busy_since = None
@@ -268,7 +260,7 @@ class Ledger(Shelf):
                 except POISON as exc:
                     self._rollback()
                     del self._holds[hold.id]
-                    fail(waiter, MuxError("ledger_unavailable", f"cannot journal this: {exc}"))
+                    _fail(waiter, MuxError("ledger_unavailable", f"cannot journal this: {exc}"))
             for receipt, spends, close in entries:
                 try:
                     self._commit((), [(rows.cleaned(receipt), spends, close)], (), ())
@@ -283,10 +275,12 @@ class Ledger(Shelf):
             self._rollback()
             jobs, self._jobs = self._jobs, []
             for job in jobs:
-                fail(job.waiter, exc)
+                _fail(job.waiter, exc)
         except sqlite3.Error as exc:
             self._rollback()
             self._trouble(exc)
+
+    # --- failures ------------------------------------------------------------------------------
 
     def _trouble(self, error: BaseException) -> None:
         """The database refused: wait a little for a lock, else fail the holds and keep trying."""
@@ -316,7 +310,7 @@ class Ledger(Shelf):
                 waiters.append(job.waiter)
         self._jobs = [job for job in self._jobs if job.waiter is None]
         for waiter in waiters:
-            fail(waiter, self._unavailable())
+            _fail(waiter, self._unavailable())
         if primary(error) in REOPEN:
             self._reopen()
         self._pace.again(_FAILED_RETRY)
@@ -324,7 +318,7 @@ class Ledger(Shelf):
     def _unsynced(self, waiters: list[Waiter], error: BaseException) -> None:
         logger().error("ledger %s: fsync failed: %s", self.path, error)
         for waiter in waiters:
-            fail(waiter, MuxError("ledger_unavailable", "the ledger cannot be synced to disk"))
+            _fail(waiter, MuxError("ledger_unavailable", "the ledger cannot be synced to disk"))
 
     def _rollback(self) -> None:
         self._writer.rolled_back()
@@ -344,7 +338,7 @@ class Ledger(Shelf):
             error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
             self._fail(error)
 
-    def _reopen(self) -> bool:
+    def _reopen(self) -> None:
         """Try a new connection: the file may be back, or remounted, or a restored copy."""
         try:
             if self._lost and self._identity.same_main():
@@ -352,7 +346,7 @@ class Ledger(Shelf):
                 self._con.execute("PRAGMA wal_checkpoint(PASSIVE)")
             con = opening.reopen_writer(self.path)
         except (sqlite3.Error, LedgerError):
-            return False
+            return
         self._con.close()
         self._con = con
         self._writer = Writer(con)
@@ -361,7 +355,6 @@ class Ledger(Shelf):
         self._maintenance.reopen = True
         if self._sync is not None:
             self._sync.reopen()
-        return True
 
     def _forget(self, hold_id: int) -> None:
         """A hold that ends before it was written need not be written."""
@@ -376,11 +369,13 @@ class Ledger(Shelf):
                 "receipt dropped: " + why, extra={"id": format(id, "016x"), "dropped": self.dropped}
             )
 
+    # --- the end ---------------------------------------------------------------------------------
+
     async def aclose(self) -> None:
         """Write what is queued (trying for `patience` seconds), checkpoint, close."""
         deadline = self._loop.time() + self._patience
         while self.lag and self._loop.time() < deadline:
-            self._flush(True)
+            self._flush()
             calm = self.failed is None and self._busy_since is None
             await asyncio.sleep(0 if calm else 0.01)
         if self.lag:
@@ -389,7 +384,7 @@ class Ledger(Shelf):
         self._pace.close()
         self._watch.cancel()
         for _, waiter in self._holds.values():
-            fail(waiter, MuxError("shutting_down", "the ledger is closed"))
+            _fail(waiter, MuxError("shutting_down", "the ledger is closed"))
         if self._sync is not None:
             await self._sync.aclose()
         self._maintenance.stop()
@@ -398,3 +393,8 @@ class Ledger(Shelf):
             await asyncio.to_thread(opening.checkpoint, self.path)
         self._con.close()  # the last connection: SQLite removes the WAL
         self._owner.close()
+
+
+def _fail(waiter: Waiter | None, error: BaseException) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_exception(error)

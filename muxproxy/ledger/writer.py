@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from muxproxy.exchange import Hold, Receipt, Spend
 from muxproxy.ledger.rows import (
     INSERT_DIM,
     INSERT_HOLD,
-    Columns,
     DimKey,
+    Given,
     Row,
     call_row,
     dim_id,
@@ -23,7 +22,6 @@ from muxproxy.ledger.rows import (
 
 Entry = tuple[Receipt, Sequence[Spend], int | None]  # what settle() took; the hold it closes
 Close = tuple[int, Sequence[Spend]]  # a hold that ends without a row of its own
-Sums = dict[tuple[str, str, int], list[Any]]  # counter -> parameters of _SPEND
 
 _DIMS_KEPT = 4096
 
@@ -42,10 +40,10 @@ _LATE = "INSERT OR IGNORE INTO late (id) VALUES (?)"
 class Writer:
     """Writes through one connection and remembers which dims the file already has."""
 
-    __slots__ = ("_dims", "_fresh", "cursor")
+    __slots__ = ("_con", "_dims", "_fresh")
 
     def __init__(self, con: sqlite3.Connection) -> None:
-        self.cursor = con.cursor()  # one for all: making one costs more than binding a row
+        self._con = con
         self._dims: dict[DimKey, int] = {}
         self._fresh: dict[DimKey, int] = {}
 
@@ -60,17 +58,17 @@ class Writer:
 
         Raises sqlite3.Error, and OverflowError or ValueError for what SQLite cannot hold.
         """
-        executemany = self.cursor.executemany
-        calls: dict[Columns, list[Row]] = {}
+        con = self._con
+        calls: dict[Given, list[Row]] = {}
         late: list[tuple[int]] = []
         closed: list[tuple[int]] = []
-        usage: Sums = {}
+        usage: dict[tuple[str, str, int], tuple[int, int]] = {}
         for receipt, spends, close in entries:
-            columns, row = call_row(receipt, self._dim(receipt))
-            if columns in calls:
-                calls[columns].append(row)
+            given, row = call_row(receipt, self._dim(receipt))
+            if given in calls:
+                calls[given].append(row)
             else:
-                calls[columns] = [row]
+                calls[given] = [row]
             if receipt.id < floor:
                 late.append((receipt.id,))
             if close is not None:
@@ -84,21 +82,21 @@ class Writer:
         held = [hold_row(hold) for hold in holds]
         # Receipts and deletions first: their pages are the ones the holds then reuse.
         if closed:
-            executemany(_CLOSE, closed)
-        for columns, rows in calls.items():
-            executemany(insert_call(columns), rows)
+            con.executemany(_CLOSE, closed)
+        for given, rows in calls.items():
+            con.executemany(insert_call(given), rows)
         if late:
-            executemany(_LATE, late)
+            con.executemany(_LATE, late)
         if usage:
-            executemany(_SPEND, usage.values())
+            con.executemany(_SPEND, [(*key, *value) for key, value in usage.items()])
         if held:
-            executemany(INSERT_HOLD, held)
+            con.executemany(INSERT_HOLD, held)
 
     def book(self, spends: Sequence[Spend]) -> None:
         """Add to the counters alone (top-ups, corrections)."""
-        usage: Sums = {}
+        usage: dict[tuple[str, str, int], tuple[int, int]] = {}
         _add(usage, spends)
-        self.cursor.executemany(_SPEND, usage.values())
+        self._con.executemany(_SPEND, [(*key, *value) for key, value in usage.items()])
 
     def committed(self) -> None:
         """What was written is in the file."""
@@ -117,21 +115,17 @@ class Writer:
         id = self._dims.get(key) or self._fresh.get(key)
         if id is None:
             id = self._fresh[key] = dim_id(key)
-            self.cursor.execute(INSERT_DIM, dim_row(id, key))
+            self._con.execute(INSERT_DIM, dim_row(id, key))
             if key[6]:
-                self.cursor.executemany(
+                self._con.executemany(
                     "INSERT OR IGNORE INTO dim_tags (dim, tag) VALUES (?, ?)",
                     [(id, tag) for tag in key[6]],
                 )
         return id
 
 
-def _add(usage: Sums, spends: Sequence[Spend]) -> None:
+def _add(usage: dict[tuple[str, str, int], tuple[int, int]], spends: Sequence[Spend]) -> None:
     for s in spends:
         key = (s.budget, s.scope, s.window)
-        row = usage.get(key)
-        if row is None:
-            usage[key] = [s.budget, s.scope, s.window, s.nano, s.tokens]
-        else:
-            row[3] += s.nano
-            row[4] += s.tokens
+        nano, tokens = usage.get(key, (0, 0))
+        usage[key] = (nano + s.nano, tokens + s.tokens)
