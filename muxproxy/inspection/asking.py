@@ -11,7 +11,7 @@ drops most of them unbilled, others bill what they stand for.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -23,7 +23,7 @@ from muxproxy.inspection import shapes
 from muxproxy.inspection.faults import check_text, explain
 from muxproxy.inspection.fields import answers, count, filled, is_gemini_json, is_json, prompts
 from muxproxy.inspection.media import Media
-from muxproxy.inspection.shapes import GeminiContent, Message
+from muxproxy.inspection.shapes import ABSENT, GeminiContent, Message
 from muxproxy.inspection.text import (
     TEXT_LIMIT,
     authored,
@@ -43,10 +43,11 @@ _FRAME = 16
 _MESSAGE_TOKENS = 4
 # Anthropic's own system prompt for tools, as its documentation gives it for tool_choice auto.
 _TOOL_TOKENS = 346
+BOM = b"\xef\xbb\xbf"
 _ESCAPE_SAMPLE = 8 * 1024  # bytes looked at for ASCII escapes
 
 
-class Seen(NamedTuple):
+class Seen(msgspec.Struct, gc=False):
     """What a body says beyond the members that all dialects share."""
 
     text: str = ""
@@ -71,19 +72,17 @@ def inspect(route: Route, body: bytes, headers: Iterable[tuple[bytes, bytes]] = 
     """
     read, reader = _READERS.get((route.dialect, route.endpoint), _DEFAULT)
     try:
-        shape = reader.decode(memoryview(body)[3:] if body.startswith(b"\xef\xbb\xbf") else body)
+        shape = reader.decode(memoryview(body)[3:] if body[:3] == BOM else body)
         seen: Seen = read(shape)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise explain(body, error, headers) from None
-    check_text(body)
+    if not body.isascii():
+        check_text(body)
     model, present = _model(route, shape.model)
-    options = seen.stream_options
-    include = options.get("include_usage") if isinstance(options, dict) else None
-    media = seen.media
     text = seen.text
-    tools = seen.tools or filled(shape.tools)
-    tier = shape.service_tier or shape.serviceTier
-    return Ask(
+    tools = seen.tools or (shape.tools is not ABSENT and filled(shape.tools))
+    # Fifteen names: with more, Python builds a dict for the call.
+    ask = Ask(
         dialect=route.dialect,
         endpoint=route.endpoint,
         path=route.path,
@@ -91,43 +90,64 @@ def inspect(route: Route, body: bytes, headers: Iterable[tuple[bytes, bytes]] = 
         model_present=present,
         stream=route.stream if route.dialect == words.GEMINI else shape.stream is True,
         tools=tools,
-        images=media is not None and media.images > 0,
-        json=seen.json,
         messages=seen.messages,
         prompt_chars=len(text),
         prompt_tokens=_tokens(route, body, seen, tools),
         body_bytes=len(body),
-        media=media.count if media is not None else 0,
-        media_bytes=media.size if media is not None else 0,
-        service_tier=tier if tier.__class__ is str else None,
         max_tokens=seen.max_tokens,
-        max_tokens_field=seen.max_tokens_field if seen.max_tokens is not None else None,
-        n=seen.n,
-        user=seen.user if isinstance(seen.user, str) else None,
-        include_usage=include if isinstance(include, bool) else None,
-        stream_options=options is not None,
-        max_budget=shape.max_budget,
-        cascade_config=shape.cascade_config,
+        max_tokens_field=None if seen.max_tokens is None else seen.max_tokens_field,
         text=text if len(text) <= TEXT_LIMIT else text[:TEXT_LIMIT],
         parts=body,
     )
+    _rarely(ask, shape, seen)
+    return ask
+
+
+def _rarely(ask: Ask, shape: Any, seen: Seen) -> None:
+    """What most requests do not say."""
+    if seen.n != 1:
+        ask.n = seen.n
+    if seen.json:
+        ask.json = True
+    if seen.user.__class__ is str:
+        ask.user = seen.user
+    options = seen.stream_options
+    if options is not None:
+        ask.stream_options = True
+        include = options.get("include_usage") if isinstance(options, dict) else None
+        ask.include_usage = include if isinstance(include, bool) else None
+    media = seen.media
+    if media is not None and media.count:
+        ask.images = media.images > 0
+        ask.media = media.count
+        ask.media_bytes = media.size
+    tier = shape.service_tier or shape.serviceTier
+    if tier.__class__ is str:
+        ask.service_tier = tier
+    if shape.max_budget is not None:
+        ask.max_budget = shape.max_budget
+    if shape.cascade_config is not None:
+        ask.cascade_config = shape.cascade_config
 
 
 # -- one reader per endpoint -----------------------------------------------------------------
 
 
 def _chat(shape: shapes.Chat) -> Seen:
-    media = Media()
-    most = count(shape.max_completion_tokens)
+    messages = shape.messages
+    text, media = _last_user_text(messages)
+    most, field = shape.max_completion_tokens, "max_completion_tokens"
+    if most is None or (most := count(most)) is None:
+        most, field = count(shape.max_tokens), "max_tokens"
     return Seen(
-        text=_last_user_text(shape.messages, media),
-        messages=len(shape.messages),
+        text=text,
+        messages=len(messages),
         media=media,
-        tools=filled(shape.functions),
-        json=is_json(shape.response_format),
-        max_tokens=count(shape.max_tokens) if most is None else most,
-        max_tokens_field="max_tokens" if most is None else "max_completion_tokens",
-        n=answers(shape.n),
+        tools=shape.functions is not ABSENT and filled(shape.functions),
+        json=shape.response_format is not ABSENT and is_json(shape.response_format),
+        max_tokens=most,
+        max_tokens_field=field,
+        n=1 if shape.n is None else answers(shape.n),
         user=shape.user or shape.safety_identifier,
         stream_options=shape.stream_options,
     )
@@ -157,13 +177,14 @@ def _embeddings(shape: shapes.Embeddings) -> Seen:
 
 
 def _responses(shape: shapes.Responses) -> Seen:
-    media = Media()
+    media: Media | None = None
     given = shape.input
     if isinstance(given, str):
         text, messages = given, 1
     else:
         items = given or []
-        text, messages = _last_user_text(items, media), len(items)
+        messages = len(items)
+        text, media = _last_user_text(items)
     return Seen(
         text=text,
         messages=messages,
@@ -177,10 +198,10 @@ def _responses(shape: shapes.Responses) -> Seen:
 
 
 def _anthropic(shape: shapes.Messages) -> Seen:
-    media = Media()
+    text, media = _last_user_text(shape.messages)
     metadata = shape.metadata
     return Seen(
-        text=_last_user_text(shape.messages, media),
+        text=text,
         messages=len(shape.messages),
         media=media,
         json=is_json(shape.output_config) or is_json(shape.output_format),
@@ -236,21 +257,32 @@ _READERS: dict[tuple[str, str], tuple[_Read, Any]] = {
 # -- details ---------------------------------------------------------------------------------
 
 
-def _last_user_text(messages: list[Message], media: Media) -> str:
-    """The newest non-empty text that a user wrote; counts every message's media on the way."""
+def _last_user_text(messages: list[Message]) -> tuple[str, Media | None]:
+    """The newest non-empty text that a user wrote, and the media of all messages."""
     last: object = None
+    media: Media | None = None
     for message in messages:
         content = message.content
-        if content.__class__ is list:
-            media.content(content)
-        if message.output is not None:
-            media.content(message.output)
-        media.opaque += len(message.encrypted_content)
-        if len(message.result):
-            media.picture(message.result)
-        if message.role == "user" and content and (content.__class__ is str or authored(content)):
+        plain = content.__class__ is str
+        if not plain or message.output is not None or message.result is not ABSENT:
+            media = media or Media()
+            _media(message, media)
+        elif message.encrypted_content is not ABSENT:
+            media = media or Media()
+            media.opaque += len(message.encrypted_content)
+        if message.role == "user" and content and (plain or authored(content)):
             last = content
-    return authored(last)
+    return authored(last) if last is not None else "", media
+
+
+def _media(message: Message, media: Media) -> None:
+    """Counts a message's media."""
+    media.content(message.content)
+    if message.output is not None:
+        media.content(message.output)
+    media.opaque += len(message.encrypted_content)
+    if len(message.result):
+        media.picture(message.result)
 
 
 def _model(route: Route, value: object) -> tuple[str | None, bool]:
@@ -273,6 +305,7 @@ def _tokens(route: Route, body: bytes, seen: Seen, tools: bool) -> int:
     media = seen.media
     size = len(body) - _HEAD - _FRAME * seen.messages
     extra = _TOOL_TOKENS if tools and route.dialect == words.ANTHROPIC else 0
+    least = _MESSAGE_TOKENS * seen.messages or 1
     if media is not None:
         size -= media.size + media.opaque * 3 // 4
         extra += MEDIA_TOKENS * media.count
@@ -281,4 +314,5 @@ def _tokens(route: Route, body: bytes, seen: Seen, tools: bool) -> int:
     if body.find(b"\\", 0, _ESCAPE_SAMPLE) >= 0:
         escapes = body.count(b"\\u", 0, _ESCAPE_SAMPLE)
         size -= 3 * escapes * max(1, size // _ESCAPE_SAMPLE)
-    return max(size // BYTES_PER_TOKEN, _MESSAGE_TOKENS * seen.messages, 1) + extra
+    found = size // BYTES_PER_TOKEN
+    return (found if found > least else least) + extra

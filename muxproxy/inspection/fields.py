@@ -18,6 +18,8 @@ def count(value: object) -> int | None:
     """A number of tokens or answers, None for what is none. Protobuf JSON takes 8.0 and "8" too."""
     if value is None or isinstance(value, bool):
         return None
+    if value.__class__ is int and 0 <= value <= _MOST_TOKENS:
+        return value
     if isinstance(value, float):
         value = int(value) if value.is_integer() else None
     elif isinstance(value, str):
@@ -27,6 +29,8 @@ def count(value: object) -> int | None:
 
 def answers(value: object, prompts: int = 1) -> int:
     """How many answers are asked for: `n` for each prompt."""
+    if value is None and prompts <= 1:
+        return 1
     each = 1 if value is None else count(value) or 1
     return min(each * max(prompts, 1), _MOST_ANSWERS)
 
