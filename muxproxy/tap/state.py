@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from muxproxy.dialects.usage import normalise
 from muxproxy.exchange import Usage
 from muxproxy.tap import events as wire
 from muxproxy.tap.sample import FOLD, LONG, Sample
 from muxproxy.tap.told import Told, covers, merged
-from muxproxy.tap.usage import normalise
 
 UNMERGED = 4  # usage objects kept apart until somebody asks for their union
 WORD = 64  # characters kept of a finish reason or tier

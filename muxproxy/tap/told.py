@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec.structs import astuple
 
+from muxproxy.dialects.usage import MOST, less, lives
 from muxproxy.exchange import Usage
-from muxproxy.tap.usage import MOST, less, lives
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
 

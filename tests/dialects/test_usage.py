@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from muxproxy.dialects.usage import normalise
 from muxproxy.exchange import Usage
-from muxproxy.tap.usage import normalise
 
 
 class Case(NamedTuple):
