@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
+import msgspec
+
 from muxproxy.auth import Authenticator
 from muxproxy.browser import BrowserRules, is_loopback
 from muxproxy.budget import budget_faults
@@ -17,7 +19,7 @@ from muxproxy.headers import Headers
 from muxproxy.limits import limit_faults
 from muxproxy.prices import Prices, override_faults
 from muxproxy.proxy import Service, Snapshot
-from muxproxy.rules import compile_rules, compile_when
+from muxproxy.rules import Rulebook, compile_rules, compile_when
 from muxproxy.upstream import Upstreams, spec_from
 
 # OpenAI-chat upstreams known to accept stream_options.include_usage (recorded traffic), by host
@@ -60,18 +62,33 @@ def _path(dotted: str) -> tuple[str | int, ...]:
 TERMS = (unreadable_terms,)
 
 
-def compile_snapshot(config: Config, upstreams: Upstreams, env: Mapping[str, str]) -> Snapshot:
+class Heavy(msgspec.Struct, frozen=True):
+    """What takes long to compile and needs no loop: a reload makes it in a thread."""
+
+    rulebook: Rulebook
+    prices: Prices
+
+
+def compile_heavy(config: Config) -> Heavy:
     """Raises ValueError for what cannot be served."""
+    return Heavy(compile_rules(config), Prices.load(config.prices, config.providers))
+
+
+def compile_snapshot(
+    config: Config, upstreams: Upstreams, env: Mapping[str, str], heavy: Heavy | None = None
+) -> Snapshot:
+    """Raises ValueError for what cannot be served."""
+    heavy = heavy or compile_heavy(config)
     services = {
         name: _service(name, provider, upstreams, env)
         for name, provider in config.providers.items()
     }
     return Snapshot(
         config,
-        rulebook=compile_rules(config),
+        rulebook=heavy.rulebook,
         auth=Authenticator(config.auth, config.keys),
         browser=BrowserRules([endpoint(config).host], config.hosts, config.origins),
-        prices=Prices.load(config.prices, config.providers),
+        prices=heavy.prices,
         services=services,
     )
 

@@ -66,6 +66,12 @@ def setup(format: str, level: str) -> logging.Logger:
     return logger
 
 
+def level(name: str) -> None:
+    """Log from this level on, where `setup` has been asked to log at all."""
+    if logger().handlers:
+        logger().setLevel(name.upper())
+
+
 def logger() -> logging.Logger:
     """The product's one logger."""
     return logging.getLogger(LOGGER)

@@ -5,6 +5,7 @@ Runtime.from_file -> start() -> snapshot, proxy ... reload() ... -> aclose()
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from typing import Any, Literal, Protocol
@@ -17,7 +18,6 @@ from muxproxy.budget import Budgets, Event
 from muxproxy.compiling import TERMS, budget_predicates, compile_snapshot, endpoint
 from muxproxy.config import units
 from muxproxy.config.env import Flags
-from muxproxy.config.faults import ConfigError
 from muxproxy.config.load import load_file
 from muxproxy.config.loaded import NO_FLAGS
 from muxproxy.config.model import Config
@@ -30,6 +30,17 @@ from muxproxy.limits import Limits, ProviderHeadroom
 from muxproxy.metrics import Metrics
 from muxproxy.proxy import Proxy, Snapshot
 from muxproxy.proxy.plain import is_outside, refuse_inside
+from muxproxy.reloading import (
+    Built,
+    NotTaken,
+    Standing,
+    build,
+    changed_for_restart,
+    keep_for_restart,
+    let_go,
+    off_loop,
+    signature,
+)
 from muxproxy.stored_budgets import StoredBudgets
 from muxproxy.tap.counting import TokenCounter
 from muxproxy.upstream import Upstreams, spec_from
@@ -55,7 +66,8 @@ class Runtime:
         self.headroom = ProviderHeadroom()
         self.counter = TokenCounter()
         self.log = logs.logger()
-        self.reload_error: str | None = None
+        self.standing = Standing(path)
+        self.signature = signature(self.standing.files)
         self.door_stats: Callable[[], Mapping[str, int]] = dict
         self.ports: Collection[int] = ()  # that our doors listen on, once they do
         self._env = env
@@ -67,6 +79,8 @@ class Runtime:
         self._flags = NO_FLAGS
         self._overrides: dict[str, Any] = {}
         self.warnings: list[str] = []
+        self._reloading = asyncio.Lock()
+        self._letting_go: set[asyncio.Task[None]] = set()
 
     @classmethod
     def from_file(
@@ -77,8 +91,12 @@ class Runtime:
         overrides: dict[str, Any] | None = None,
     ) -> Runtime:
         """Read the configuration. Raises ConfigError with all its faults, or OSError."""
+        before = signature(() if path is None else (path,))
         loaded = load_file(path, env, flags, TERMS)
         runtime = cls(_override(loaded.config, overrides), path, env)
+        runtime.standing.took(loaded.files)
+        # A change while it was read is seen as one by whoever watches.
+        runtime.signature = before + signature(loaded.files)[1:]
         runtime._flags = flags
         runtime._overrides = overrides or {}
         runtime.warnings = [str(warning) for warning in loaded.warnings]
@@ -123,6 +141,9 @@ class Runtime:
         """Cut what is in flight, settle it, close pools and ledger."""
         self.in_flight.draining = True
         await self.in_flight.cancel_all()
+        for task in self._letting_go:
+            task.cancel()
+        await asyncio.gather(*self._letting_go, return_exceptions=True)
         if self._control is not None:
             await self._control.aclose()
         if self._upstreams is not None:
@@ -130,37 +151,58 @@ class Runtime:
         if self._ledger is not None:
             await self._ledger.aclose()
 
-    def reload(self) -> None:
-        """Take the file as it is now; a bad one changes nothing.
+    async def reload(self) -> None:
+        """Take the files as they are now; bad ones change nothing.
 
-        Raises ConfigError, OSError or ValueError saying why; the last good one stays in force.
+        Read, checked and compiled in a thread; swapped in one step. Raises NotTaken saying why;
+        the last good configuration stays in force.
         """
+        async with self._reloading:
+            seen = signature(self.standing.files)
+            try:
+                built = await off_loop(
+                    lambda: build(self.path, self._env, self._flags, self._overrides)
+                )
+                self._swap(built)
+            except ValueError as error:
+                self.metrics.reload_failures += 1
+                files = error.files if isinstance(error, NotTaken) else ()
+                self.standing.refused(str(error), files)
+                self.signature = seen
+                raise
+            self.signature = seen
+
+    async def reload_or_log(self) -> None:
+        """`reload`, for those who cannot be told why not."""
         try:
-            loaded = load_file(self.path, self._env, self._flags, TERMS)
-            config = _override(loaded.config, self._overrides)
-            snapshot = compile_snapshot(config, self.upstreams, self._env)
-            combined = self.stored.beside(config)
-            self.proxy.budgets.rebuild(
-                combined, time.time(), predicates=budget_predicates(combined)
-            )
-            self.proxy.limits.rebuild(config.limits)
-        except (ConfigError, OSError, ValueError) as error:
-            self.metrics.reload_failures += 1
-            self.reload_error = str(error)
-            raise
-        if (config.listen, config.admin, config.state) != (
-            self.config.listen,
-            self.config.admin,
-            self.config.state,
-        ):
-            self.log.warning("listen, admin and state take effect after a restart")
+            await self.reload()
+        except ValueError as error:
+            self.log.error(f"configuration not reloaded, the last good one stays: {error}")
+
+    def _swap(self, built: Built) -> None:
+        """Everything in force from here on. Raises ValueError before anything changed."""
+        pending = changed_for_restart(self.config, built.config)
+        config = keep_for_restart(self.config, built.config)
+        old = self.snapshot
+        snapshot = compile_snapshot(config, self.upstreams, self._env, built.heavy)
+        combined = self.stored.beside(config)
+        self.proxy.budgets.rebuild(combined, time.time(), predicates=budget_predicates(combined))
+        self.proxy.limits.rebuild(config.limits)
+        if pending and pending != self.standing.restart:
+            self.log.warning(f"{', '.join(pending)} changed: that takes effect after a restart")
         self.config = config
         self.proxy.snapshot = snapshot
         self.ledger.retention = units.duration(config.retention) if config.retention else None
         self.upstreams.retain({spec_from(p, self._env) for p in config.providers.values()})
+        logs.level(config.log.level)
         self.metrics.reloads += 1
-        self.reload_error = None
+        self.warnings = built.warnings
+        self.standing.took(built.files)
+        self.standing.restart = pending
         self.log.info("configuration reloaded", extra={"file": self.path})
+        task = asyncio.create_task(let_go(old))
+        self._letting_go.add(task)
+        task.add_done_callback(self._letting_go.discard)
 
     def _tell(self, event: Event) -> None:
         self.log.warning(
@@ -200,8 +242,7 @@ class Runtime:
             "ledger": "ok",
             "ledger_lag": self.ledger.lag,
         }
-        if self.reload_error is not None:
-            detail["reload_error"] = self.reload_error
+        detail |= self.standing.shown()
         failed = self.ledger.failed
         if failed is not None:
             detail["ledger"] = failed.message
@@ -271,6 +312,10 @@ class Runtime:
                 "stale_retries_total": stats.stale_retries_total,
             }
         return found
+
+    def config_current(self) -> bool:
+        """Whether the configuration in force is what its files say."""
+        return not self.standing.shown()
 
     def ledger_lag(self) -> int:
         """Rows queued."""

@@ -21,10 +21,10 @@ import uvloop
 from muxproxy import __version__
 from muxproxy.app import App, door_limits
 from muxproxy.config import units
-from muxproxy.config.faults import ConfigError
 from muxproxy.config.model import Config, Listen
 from muxproxy.doors import Door, DoorTls
 from muxproxy.runtime import Runtime
+from muxproxy.watching import Watcher
 
 
 class Stop:
@@ -52,7 +52,8 @@ async def _serve(runtime: Runtime, announce: Callable[[list[str]], None]) -> int
     stop = Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    loop.add_signal_handler(signal.SIGHUP, _reload, runtime)
+    reloads: set[asyncio.Task[None]] = set()
+    loop.add_signal_handler(signal.SIGHUP, _reload, runtime, reloads)
     await runtime.start()
     # What was built so far lives as long as the process: collections need not look at it again.
     gc.collect()
@@ -61,6 +62,7 @@ async def _serve(runtime: Runtime, announce: Callable[[list[str]], None]) -> int
     # holds every stream up.
     gc.set_threshold(50_000, 50, 1_000)
     doors: list[Door] = []
+    watcher = Watcher(runtime) if runtime.path is not None else None
     try:
         doors = await open_doors(runtime)
         announce([address for door in doors for address in door.addresses])
@@ -72,6 +74,9 @@ async def _serve(runtime: Runtime, announce: Callable[[list[str]], None]) -> int
         await runtime.in_flight.cancel_all()
         for door in doors:
             await door.aclose()
+        if watcher is not None:
+            await watcher.aclose()
+        await asyncio.gather(*reloads, return_exceptions=True)
         await runtime.aclose()
     return 0
 
@@ -131,11 +136,10 @@ def _stats(doors: list[Door]) -> dict[str, int]:
     }
 
 
-def _reload(runtime: Runtime) -> None:
-    try:
-        runtime.reload()
-    except (ConfigError, OSError, ValueError) as error:
-        runtime.log.error(f"configuration not reloaded, the last good one stays: {error}")
+def _reload(runtime: Runtime, reloads: set[asyncio.Task[None]]) -> None:
+    task = asyncio.create_task(runtime.reload_or_log())
+    reloads.add(task)
+    task.add_done_callback(reloads.discard)
 
 
 async def _drain(runtime: Runtime, doors: list[Door], stop: Stop) -> None:

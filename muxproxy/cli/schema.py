@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 
-from muxproxy.config.schema import schema
+from muxproxy.config.schema import text
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +16,5 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Print the schema."""
     del args
-    json.dump(schema(), sys.stdout, indent=2)
-    print()
+    sys.stdout.write(text())
     return 0

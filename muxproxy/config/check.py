@@ -14,6 +14,7 @@ import msgspec
 from muxproxy.config import lint, values
 from muxproxy.config.env import Flags
 from muxproxy.config.faults import Fault
+from muxproxy.config.includes import Opener
 from muxproxy.config.loaded import NO_FLAGS, Loaded, read
 from muxproxy.config.model import Config
 from muxproxy.config.notes import Note, Notes
@@ -78,13 +79,14 @@ def check(
     flags: Flags = NO_FLAGS,
     extra: Sequence[Extra] = (),
     terms: Sequence[Extra] = (),
+    opener: Opener | None = None,
 ) -> Report:
-    """Everything wrong and doubtful about a YAML text.
+    """Everything wrong and doubtful about a YAML text; `opener` reads what it includes.
 
     `env` is the environment as a mapping; `terms` are checkers of the parts that read the values
     (budgets, limits, prices) and add faults, `extra` ones add warnings.
     """
-    loaded = read(text, source, env, flags)
+    loaded = read(text, source, env, flags, opener)
     notes = Notes()
     values.examine(loaded.config, loaded.names, notes)
     lint.examine(loaded.config, notes)
@@ -101,8 +103,8 @@ def check(
             warnings += (_place(loaded, note) for note in one(loaded.config))
     return Report(
         source=source,
-        faults=_ordered(faults),
-        warnings=_ordered(warnings),
+        faults=_ordered(faults, source),
+        warnings=_ordered(warnings, source),
         config=None if faults else loaded.config,
     )
 
@@ -119,12 +121,15 @@ def _place(loaded: Loaded, note: Note) -> Fault:
     return loaded.fault(note.path, note.message, note.hint)
 
 
-def _ordered(found: Sequence[Fault]) -> list[Fault]:
-    """By place; what has none (the environment) comes last. Duplicates go."""
-    unique = dict.fromkeys((f.line or 10**9, f.column, str(f), i) for i, f in enumerate(found))
+def _ordered(found: Sequence[Fault], source: str) -> list[Fault]:
+    """By place, the main file first; what has none (the environment) comes last. Duplicates go."""
+    places = (
+        (not f.line, f.path != source, f.path, f.line, f.column, str(f), i)
+        for i, f in enumerate(found)
+    )
     seen: set[str] = set()
     ordered: list[Fault] = []
-    for _, _, text, index in sorted(unique):
+    for *_, text, index in sorted(places):
         if text not in seen:
             seen.add(text)
             ordered.append(found[index])

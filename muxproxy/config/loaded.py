@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from muxproxy.config import env as environment
+from muxproxy.config import includes
 from muxproxy.config.env import Flags
 from muxproxy.config.faults import Fault
 from muxproxy.config.model import Config, Provider
@@ -18,7 +19,8 @@ NO_FLAGS = Flags()
 
 class Loaded(msgspec.Struct, kw_only=True):
     """One reading of a file. `config` is good for use only when `faults` is empty; `where` gives
-    the line and column of each value by its path; `names` the keys of top-level mappings as
+    the line and column of each value by its path and `elsewhere` the file of those that were
+    included; `names` the keys of top-level mappings as
     written, also of entries that are faulty."""
 
     source: str
@@ -26,6 +28,7 @@ class Loaded(msgspec.Struct, kw_only=True):
     faults: list[Fault]
     warnings: list[Fault]
     where: dict[Path, tuple[int, int]]
+    elsewhere: dict[Path, str]
     names: dict[str, frozenset[str]]
 
     def fault(self, path: Path, message: str, hint: str = "") -> Fault:
@@ -35,7 +38,7 @@ class Loaded(msgspec.Struct, kw_only=True):
             at = at[:-1]
         line, column = self.where.get(at, (0, 0))
         return Fault(
-            path=self.source,
+            path=self.elsewhere.get(at, self.source),
             line=line,
             column=column,
             message=message,
@@ -44,7 +47,13 @@ class Loaded(msgspec.Struct, kw_only=True):
         )
 
 
-def read(text: str, source: str, env: Mapping[str, str], flags: Flags = NO_FLAGS) -> Loaded:
+def read(
+    text: str,
+    source: str,
+    env: Mapping[str, str],
+    flags: Flags = NO_FLAGS,
+    opener: includes.Opener | None = None,
+) -> Loaded:
     """Read a configuration; every fault of form is in the result."""
     reader = Reader(source, env)
 
@@ -54,15 +63,19 @@ def read(text: str, source: str, env: Mapping[str, str], flags: Flags = NO_FLAGS
         )
 
     root = parse(text, report)
+    if root is not None and root.kind == "map":
+        includes.merge(root, source, opener, reader.faults.append)
     config = _mark_missing(reader.config(root), reader.unset)
     given = {dotted(path) for path in reader.where}
     config, faults, warnings = environment.apply(config, given.__contains__, env, flags)
+    found = sorted(reader.faults, key=lambda f: (f.path != source, f.path, f.line, f.column))
     return Loaded(
         source=source,
         config=config,
-        faults=[*sorted(reader.faults, key=lambda f: (f.line, f.column)), *faults],
+        faults=[*found, *faults],
         warnings=warnings,
         where=reader.where,
+        elsewhere=reader.elsewhere,
         names=_names(root),
     )
 

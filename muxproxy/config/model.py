@@ -300,6 +300,8 @@ class Log(_Strict, frozen=True, kw_only=True):
 class Config(_Strict, frozen=True, kw_only=True):
     """The whole file."""
 
+    include: str | list[str] = []
+    """Further files (globs too), relative to this one: lists are joined, names put together."""
     listen: Address | Listen = "127.0.0.1:8787"
     """host:port, :port or unix:/path; a mapping for TLS."""
     admin: Address | None = None
@@ -332,3 +334,5 @@ class Config(_Strict, frozen=True, kw_only=True):
     limits: list[Limit] = []
     defaults: Defaults = Defaults()
     log: Log = Log()
+    watch: bool = True
+    """Take the file's edits at once; false: only on SIGHUP or POST /v1/config/reload."""

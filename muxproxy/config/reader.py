@@ -60,6 +60,7 @@ class Reader:
         self.source = source
         self.faults: list[Fault] = []
         self.where: dict[Path, tuple[int, int]] = {}
+        self.elsewhere: dict[Path, str] = {}  # values that stand in an included file
         self.unset: dict[Path, str] = {}
         self._env = env
         self._nodes = 0
@@ -68,7 +69,7 @@ class Reader:
         """Record that the value at `path` is wrong."""
         self.faults.append(
             Fault(
-                path=self.source,
+                path=node.source or self.source,
                 line=node.line,
                 column=node.column,
                 message=message,
@@ -93,6 +94,8 @@ class Reader:
     def read(self, node: Node, kind: types.Type, path: Path) -> Any:
         """The value of `node` as `kind`."""
         self.where[path] = (node.line, node.column)
+        if node.source:
+            self.elsewhere[path] = node.source
         self._nodes += 1
         if self._nodes > MAX_NODES:
             if self._nodes == MAX_NODES + 1:

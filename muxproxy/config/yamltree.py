@@ -31,14 +31,16 @@ class Node:
     """kind: "map" (`pairs`), "list" (`items`) or "scalar" (`text`). Positions count from 1.
 
     `plain`: the scalar stands without quotes, so it may be a number, true, false or null.
+    `source`: the file, where it is not the main one.
     """
 
-    __slots__ = ("column", "items", "kind", "line", "pairs", "plain", "text")
+    __slots__ = ("column", "items", "kind", "line", "pairs", "plain", "source", "text")
 
-    def __init__(self, kind: str, line: int, column: int) -> None:
+    def __init__(self, kind: str, line: int, column: int, source: str = "") -> None:
         self.kind = kind
         self.line = line
         self.column = column
+        self.source = source
         self.text = ""
         self.plain = False
         self.items: list[Node] = []
@@ -62,12 +64,12 @@ def scalar(text: str) -> str | int | float | bool | None:
     return text
 
 
-def parse(text: str, report: Report) -> Node | None:
+def parse(text: str, report: Report, source: str = "") -> Node | None:
     """The document's root, or None for an empty text; faults go to `report`.
 
     After a syntax error what was complete before it is returned.
     """
-    composer = _Composer(report)
+    composer = _Composer(report, source)
     try:
         for event in yaml.parse(text, Loader=_LOADER):
             if not composer.take(event):
@@ -104,8 +106,9 @@ def _syntax_hint(problem: str) -> str:
 class _Composer:
     """Builds nodes from parser events with a stack of its own."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, source: str) -> None:
         self.root: Node | None = None
+        self._source = source
         self._report = report
         self._stack: list[tuple[Node, list[Node]]] = []  # open container, its children
         self._anchors: dict[str, Node] = {}
@@ -134,7 +137,7 @@ class _Composer:
         return True
 
     def _scalar(self, event: Any, line: int, column: int) -> bool:
-        node = Node("scalar", line, column)
+        node = Node("scalar", line, column, self._source)
         node.text = event.value
         node.plain = bool(event.implicit[0])
         if event.tag is not None:
@@ -147,7 +150,8 @@ class _Composer:
         if len(self._stack) >= MAX_DEPTH:
             self._report(line, column, f"nested more than {MAX_DEPTH} deep", "")
             return False
-        node = Node("map" if isinstance(event, yaml.MappingStartEvent) else "list", line, column)
+        kind = "map" if isinstance(event, yaml.MappingStartEvent) else "list"
+        node = Node(kind, line, column, self._source)
         if event.tag is not None:
             self._tag(event.tag, line, column)
         self._add(node, event.anchor)
@@ -167,7 +171,7 @@ class _Composer:
             self._report(line, column, f"*{event.anchor} stands inside its own anchor", "")
             node = None
         if node is None:
-            node = Node("scalar", line, column)
+            node = Node("scalar", line, column, self._source)
             node.plain = True
         self._add(node, None)
 

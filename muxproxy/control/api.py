@@ -32,7 +32,7 @@ class Source(metrics_page.Source, Listed, BudgetSource, Protocol):
     def budgets(self) -> Iterable[Mapping[str, object]]: ...
     def ledger_path(self) -> str: ...
     def find_call(self, id: int) -> Receipt | None: ...
-    def reload(self) -> None: ...
+    async def reload(self) -> None: ...
 
 
 class Control:
@@ -127,7 +127,7 @@ class _Control:
     async def reload(self, request: Request) -> Response:
         require_json(request.headers)
         try:
-            self._source.reload()
-        except (OSError, ValueError) as error:
+            await self._source.reload()
+        except ValueError as error:
             raise MuxError("invalid_request", f"the last good one stays: {error}") from None
         return reply({"status": "reloaded"})

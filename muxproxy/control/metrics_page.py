@@ -30,6 +30,7 @@ class Source(Protocol):
     def ledger_lag(self) -> int: ...
     def drift(self) -> Mapping[str, tuple[int, int]]: ...
     def door_counts(self) -> Mapping[str, int]: ...
+    def config_current(self) -> bool: ...
     def budgets(self) -> Iterable[Mapping[str, object]]: ...
 
 
@@ -122,6 +123,11 @@ def _gauges(source: Source) -> Iterator[Metric]:
     yield CounterMetricFamily("muxproxy_reloads", "Configurations taken.", metrics.reloads)
     yield CounterMetricFamily(
         "muxproxy_reload_failures", "Configurations refused.", metrics.reload_failures
+    )
+    yield GaugeMetricFamily(
+        "muxproxy_config_current",
+        "1: the configuration in force is what its files say.",
+        int(source.config_current()),
     )
     pools = GaugeMetricFamily(
         "muxproxy_pool_connections", "Upstream connections.", labels=["origin", "state"]

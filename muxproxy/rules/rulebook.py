@@ -91,6 +91,10 @@ class Rulebook:
         )
         """Lower-case names of the headers that rules read."""
 
+    def pieces(self) -> tuple[object, ...]:
+        """The compiled rules: a large table is let go of one by one."""
+        return self._rules
+
     def home(self, dialect: str) -> str | None:
         """The first provider that serves callers of that dialect; None: there is none."""
         return self._resolver.home(dialect)

@@ -43,7 +43,8 @@ def test_every_page_can_be_found_from_the_readme() -> None:
 def test_every_decision_is_in_the_index_once() -> None:
     files = sorted(p.name for p in (DOCS / "adr").glob("0*.md"))
     assert re.findall(r"\((0\d+-[^)]+)\)", page("adr/README.md")) == files
-    assert [int(name[:4]) for name in files] == list(range(1, len(files) + 1))
+    numbers = [name[:4] for name in files]
+    assert len(set(numbers)) == len(numbers)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -74,6 +75,9 @@ class Figures:
 
     def door_counts(self) -> dict[str, int]:
         return {"requests": 1}
+
+    def config_current(self) -> bool:
+        return True
 
     def budgets(self) -> list[dict[str, object]]:
         budgets = Budgets(Config(budgets=[Budget(name="b", limit="$1")]), [], 0.0)

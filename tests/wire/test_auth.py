@@ -248,7 +248,7 @@ async def test_a_key_that_is_taken_out_of_the_file_is_refused_after_the_reload(
         assert (await fetch(proxy.port, PATH, CHAT, bob)).status == 200
         path = tmp_path / "muxproxy.yaml"
         path.write_text(path.read_text().replace(DIGEST, hashlib.sha256(b"new").hexdigest()))
-        proxy.runtime.reload()
+        await proxy.runtime.reload()
         assert (await fetch(proxy.port, PATH, CHAT, bob)).status == 401
 
 

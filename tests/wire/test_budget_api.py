@@ -57,7 +57,7 @@ async def test_it_outlives_a_restart_and_a_reload(tmp_path: Path) -> None:
     async with stack(tmp_path) as proxy:
         await proxy.post(PATH, {"name": "kept", "limit": "$3", "window": "prepaid"})
         await proxy.post(f"{PATH}/kept/top-up", {"amount": "$1"})
-        proxy.runtime.reload()
+        await proxy.runtime.reload()
         assert [row["name"] for row in proxy.runtime.budgets()] == ["kept"]
     sim = await start()
     again = Runtime.from_file(str(tmp_path / "muxproxy.yaml"), {})

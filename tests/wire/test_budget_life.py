@@ -126,12 +126,12 @@ async def test_what_is_spent_survives_a_restart(tmp_path: Path) -> None:
             assert other.status == 200
 
 
-def _change(proxy: Stack, old: str, new: str) -> None:
+async def _change(proxy: Stack, old: str, new: str) -> None:
     path = proxy.state.parent / "muxproxy.yaml"
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
-    proxy.runtime.reload()
+    await proxy.runtime.reload()
 
 
 async def test_a_changed_limit_keeps_what_is_spent(tmp_path: Path) -> None:
@@ -139,15 +139,15 @@ async def test_a_changed_limit_keeps_what_is_spent(tmp_path: Path) -> None:
     yaml = budget(two)
     async with stack(tmp_path, yaml, providers=PROVIDERS) as proxy:
         assert [a.status for a in await spend(proxy, 3)] == [200, 200, 402]
-        _change(proxy, two, three)
+        await _change(proxy, two, three)
         assert [a.status for a in await spend(proxy, 2)] == [200, 402]
-        _change(proxy, three, few)
+        await _change(proxy, three, few)
         (refused,) = await spend(proxy)
         assert refused.json()["error"]["spent"] == 3 * DEAR / 1e9
-        _change(proxy, "name: purse", "name: another")
+        await _change(proxy, "name: purse", "name: another")
         assert [a.status for a in await spend(proxy, 1)] == [402]  # its own count; too small
-        _change(proxy, "name: another", "name: purse")
-        _change(proxy, few, f"{(IN + OUT) * 4} tokens")  # tokens were counted all along
+        await _change(proxy, "name: another", "name: purse")
+        await _change(proxy, few, f"{(IN + OUT) * 4} tokens")  # tokens were counted all along
         assert [a.status for a in await spend(proxy, 2)] == [200, 402]
         await balanced(proxy, 9)
 
@@ -157,10 +157,12 @@ async def test_a_call_that_runs_over_a_reload_is_settled_where_it_was_held(tmp_p
         slow = [{**USED, "x-sim-lockstep": name} for name in "ab"]
         calls = [asyncio.create_task(fetch(proxy.port, PATH, wire(CHAT), h)) for h in slow]
         await proxy.sim.until(lambda sim: len(sim.requests) == 2)
-        _change(proxy, "limit: $1", "limit: $2")
+        await _change(proxy, "limit: $1", "limit: $2")
         (row,) = (await proxy.get("/v1/analytics/budgets")).json()["budgets"]
         assert (row["limit"], row["held"]) == (2, 2 * DEAR / 1e9)
-        _change(proxy, "window: month", "window: day")  # other windows: what is held stays behind
+        await _change(
+            proxy, "window: month", "window: day"
+        )  # other windows: what is held stays behind
         for name in "ab":
             proxy.sim.ack(name, 99)
         assert [a.status for a in await asyncio.gather(*calls)] == [200, 200]

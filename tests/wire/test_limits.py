@@ -194,7 +194,7 @@ async def test_counts_survive_a_reload(tmp_path: Path) -> None:
         assert statuses == [200, 200, 429]
         path = tmp_path / "muxproxy.yaml"
         path.write_text(path.read_text().replace("2/min", "3/min"))
-        proxy.runtime.reload()
+        await proxy.runtime.reload()
         statuses = [(await fetch(proxy.port, PATH, CHAT)).status for _ in range(2)]
         assert statuses == [200, 429]
 
