@@ -32,8 +32,7 @@ Cache = Literal["5m", "1h"]
 
 
 class Text(msgspec.Struct, kw_only=True):
-    """Text of either side. `citations` are the source dialect's own objects, for a writer of the
-    same family only."""
+    """Text of either side."""
 
     text: str
     cache: Cache | None = None  # a prompt-cache break-point stands behind this part
@@ -196,6 +195,8 @@ class Request(msgspec.Struct, kw_only=True):
     tier: str | None = None  # "auto", "default", "flex", "priority", "standard_only"
     stream: bool = False
     stream_usage: bool = False  # the caller wants a usage chunk (OpenAI chat)
+    cache: Cache | None = None  # break-points where the provider likes (top-level cache_control)
+    legacy_functions: bool = False  # OpenAI's `functions`: calls are answered as function_call
     named: dict[str, str] = {}
     dropped: list[str] = []
 

@@ -1,0 +1,1 @@
+"""OpenAI chat completions, and what calls itself compatible, against the neutral form."""

@@ -1,0 +1,207 @@
+"""Neutral events as an OpenAI chat stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from muxproxy.dialects import neutral as n
+from muxproxy.dialects.openai import fault, words
+from muxproxy.dialects.openai.answer import picture
+from muxproxy.dialects.openai.thoughts import details
+from muxproxy.exchange import Usage
+
+_encode = msgspec.json.encode
+_DONE = b"data: [DONE]\n\n"
+
+
+class Writer:
+    """One stream to one caller. The usage chunk comes only where it was asked for; after a
+    Failure nothing more is written, so that no broken stream looks whole."""
+
+    __slots__ = (
+        "_choices",
+        "_created",
+        "_dead",
+        "_head",
+        "_id",
+        "_legacy",
+        "_model",
+        "_tail",
+        "_thoughts",
+        "_totals",
+        "_want_usage",
+    )
+
+    def __init__(self, request: n.Request, id: str, created: int) -> None:
+        self._id = id
+        self._created = created
+        self._model = request.model or ""
+        self._want_usage = request.stream_usage
+        self._legacy = request.legacy_functions
+        self._totals: Usage | None = None
+        self._thoughts: dict[tuple[int, int], list[str]] = {}
+        self._choices: set[int] = set()
+        self._dead = False
+        self._head = b""
+        # OpenAI tells "usage": null on every chunk of a stream that will have usage.
+        self._tail = b'],"usage":null}\n\n' if self._want_usage else b"]}\n\n"
+
+    def write(self, event: n.Event) -> bytes:
+        """The bytes for one event; mostly one chunk, sometimes none."""
+        if self._dead:
+            return b""
+        kind = event.__class__
+        if kind is n.TextDelta:
+            if not event.text and not event.logprobs:  # type: ignore[union-attr]
+                return b""
+            delta = b'{"content":%b}' % _encode(event.text)  # type: ignore[union-attr]
+            return self._chunk(event.choice, delta, event.logprobs)  # type: ignore[union-attr]
+        if kind is n.CallDelta:
+            return self._arguments(event)  # type: ignore[arg-type]
+        out: bytes = _HANDLERS[kind](self, event)
+        return out
+
+    def _chunk(self, choice: int, delta: bytes, logprobs: list[Any] | None = None) -> bytes:
+        head = b""
+        if choice not in self._choices:
+            head = self._role(choice)
+        told = b"null"
+        if logprobs is not None:
+            told = _encode({"content": logprobs, "refusal": None})
+        return b'%b%b{"index":%d,"delta":%b,"logprobs":%b,"finish_reason":null}%b' % (
+            head,
+            self._head,
+            choice,
+            delta,
+            told,
+            self._tail,
+        )
+
+    def _role(self, choice: int) -> bytes:
+        if not self._head:
+            self._begin(None)
+        self._choices.add(choice)
+        return (
+            b'%b{"index":%d,"delta":{"role":"assistant","content":"","refusal":null},'
+            b'"logprobs":null,"finish_reason":null}%b' % (self._head, choice, self._tail)
+        )
+
+    def _begin(self, start: n.Start | None) -> None:
+        model = (start.model if start is not None else None) or self._model
+        self._model = model
+        self._head = (
+            b'data: {"id":%b,"object":"chat.completion.chunk","created":%d,"model":%b,"choices":['
+            % (_encode(self._id), self._created, _encode(model))
+        )
+
+    def _start(self, event: n.Start) -> bytes:
+        if self._head:
+            return b""
+        self._begin(event)
+        return self._role(0)
+
+    def _thinking(self, event: n.ThinkingDelta) -> bytes:
+        if not event.text:
+            return b""
+        self._thoughts.setdefault((event.choice, event.part), []).append(event.text)
+        return self._chunk(event.choice, b'{"reasoning_content":%b}' % _encode(event.text))
+
+    def _seal(self, event: n.ThinkingSeal) -> bytes:
+        """The whole block with its proof, for a client that sends reasoning_details back."""
+        block = n.Thinking(
+            text="".join(self._thoughts.pop((event.choice, event.part), ())),
+            signature=event.signature,
+            sealed=event.sealed,
+            id=event.id,
+            maker=event.maker,
+        )
+        entries = details(block, event.part)
+        return self._chunk(event.choice, b'{"reasoning_details":%b}' % _encode(entries))
+
+    def _refusal(self, event: n.RefusalDelta) -> bytes:
+        return self._chunk(event.choice, b'{"refusal":%b}' % _encode(event.text))
+
+    def _call(self, event: n.CallStart) -> bytes:
+        if self._legacy:
+            function = {"name": event.name, "arguments": ""}
+            return self._chunk(event.choice, b'{"function_call":%b}' % _encode(function))
+        call: dict[str, Any] = {"index": event.index, "id": event.id, "type": "function"}
+        if event.custom:
+            call["type"] = "custom"
+            call["custom"] = {"name": event.name, "input": ""}
+        else:
+            call["function"] = {"name": event.name, "arguments": ""}
+        if event.signature is not None:
+            call["extra_content"] = {"google": {"thought_signature": event.signature}}
+        return self._chunk(event.choice, b'{"tool_calls":[%b]}' % _encode(call))
+
+    def _arguments(self, event: n.CallDelta) -> bytes:
+        if not event.arguments:
+            return b""
+        text = _encode(event.arguments)
+        if self._legacy:
+            return self._chunk(event.choice, b'{"function_call":{"arguments":%b}}' % text)
+        delta = b'{"tool_calls":[{"index":%d,"function":{"arguments":%b}}]}' % (event.index, text)
+        return self._chunk(event.choice, delta)
+
+    def _media(self, event: n.MediaDelta) -> bytes:
+        media = event.media
+        if media.kind == "audio":
+            delta = {"audio": {"data": media.data or ""}}
+        elif media.kind == "image":
+            delta = {"images": [picture(media)]}  # type: ignore[dict-item]
+        else:
+            return b""
+        return self._chunk(event.choice, _encode(delta))
+
+    def _citation(self, event: n.Citation) -> bytes:
+        if event.url is None:
+            return b""
+        return self._chunk(event.choice, _encode({"annotations": [words.annotation(event)]}))
+
+    def _finish(self, event: n.Finish) -> bytes:
+        head = b"" if event.choice in self._choices else self._role(event.choice)
+        word = words.FINISHES[event.reason]
+        if self._legacy and word == "tool_calls":
+            word = "function_call"
+        return b'%b%b{"index":%d,"delta":{},"logprobs":null,"finish_reason":"%b"}%b' % (
+            head,
+            self._head,
+            event.choice,
+            word.encode(),
+            self._tail,
+        )
+
+    def _total(self, event: n.Totals) -> bytes:
+        self._totals = event.usage
+        return b""
+
+    def _done(self, event: n.Done) -> bytes:
+        self._dead = True
+        if not self._head:
+            self._begin(None)
+        if not self._want_usage or self._totals is None:
+            return _DONE
+        usage = _encode(words.usage(self._totals))
+        return b'%b],"usage":%b}\n\n%b' % (self._head, usage, _DONE)
+
+    def _failure(self, event: n.Failure) -> bytes:
+        self._dead = True
+        return b"data: %b\n\n" % _encode(fault.write(event)[1])
+
+
+_HANDLERS: dict[type, Any] = {
+    n.Start: Writer._start,
+    n.ThinkingDelta: Writer._thinking,
+    n.ThinkingSeal: Writer._seal,
+    n.RefusalDelta: Writer._refusal,
+    n.CallStart: Writer._call,
+    n.MediaDelta: Writer._media,
+    n.Citation: Writer._citation,
+    n.Finish: Writer._finish,
+    n.Totals: Writer._total,
+    n.Done: Writer._done,
+    n.Failure: Writer._failure,
+}
