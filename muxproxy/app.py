@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 
 from muxproxy import __version__
+from muxproxy.auth import PROXY_REALM
 from muxproxy.config import units
 from muxproxy.config.model import Server
 from muxproxy.dialects import errors as dialect_errors
@@ -25,6 +26,7 @@ from muxproxy.dialects.paths import Route, classify
 from muxproxy.doors import DoorLimits, guarded
 from muxproxy.errors import MuxError
 from muxproxy.exchange import OPENAI
+from muxproxy.headers import went_in_circles
 from muxproxy.proxy.plain import forward_unknown
 from muxproxy.proxy.sinks import AsgiSink
 from muxproxy.runtime import Runtime
@@ -88,6 +90,8 @@ class App:
                 raise MuxError("not_found", "this is the admin address; calls go to the other one")
             raw: bytes = scope.get("raw_path") or scope["path"].encode()
             route = classify(scope["method"], raw.decode("latin-1"))
+            if authority is not None:
+                self._check_forwarded(scope, authority)
             if b"upgrade" in fields:
                 _refuse_websocket(fields)
         except MuxError as error:
@@ -105,6 +109,26 @@ class App:
         finally:
             if fallback is not None:
                 await fallback.close()
+
+    def _check_forwarded(self, scope: Scope, authority: tuple[str, str, int]) -> None:
+        """What only a proxy checks: circles, and a key of its own. Raises MuxError."""
+        headers = scope["headers"]
+        if went_in_circles(headers):
+            raise MuxError(
+                "loop_detected",
+                "this request has been through muxproxy before: HTTPS_PROXY, or a provider's "
+                "base_url or proxy:, leads back here",
+            )
+        auth = self._runtime.snapshot.auth
+        if auth.required and not self._runtime.is_self(authority):
+            try:
+                auth.caller(headers, None, scope["query_string"])
+            except MuxError as error:
+                raise MuxError(
+                    "proxy_unauthorized",
+                    f"{error.message} Or put it into the proxy's URL: http://KEY@HOST:PORT",
+                    headers=[PROXY_REALM],
+                ) from None
 
     async def _other_protocol(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

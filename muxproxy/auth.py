@@ -1,12 +1,16 @@
 """Who calls: headers -> Caller.
 
 A credential is looked for where the dialects' SDKs put one: `authorization: Bearer`,
-`x-api-key`, `x-goog-api-key`, `api-key`, `?key=`. Keys are compared by their SHA-256, so the time a
-comparison takes says nothing about them. A Caller's name is never a secret.
+`x-api-key`, `x-goog-api-key`, `api-key`, `?key=`; and, for requests sent through us as a proxy,
+in `proxy-authorization`, as the user or the password of the proxy's URL. Keys are compared by
+their SHA-256, so the time a comparison takes says nothing about them. A Caller's name is never a
+secret.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 from collections.abc import Iterable, Sequence
 from urllib.parse import unquote_to_bytes
@@ -23,6 +27,9 @@ LONGEST_NAME = 256  # characters of a user or run name that are kept
 
 _PLACES = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key"})
 _RUN = b"x-muxproxy-run"
+_PROXY = b"proxy-authorization"
+# With a 407 (RFC 9110 section 11.7.1).
+PROXY_REALM = (b"proxy-authenticate", b'Basic realm="muxproxy"')
 
 
 class Authenticator:
@@ -32,7 +39,7 @@ class Authenticator:
         """`keys` have their environment references resolved; one whose value is empty is off."""
         if auth.mode == "jwt":
             raise ValueError("auth.mode: jwt is not available yet; use keys or open")
-        self._required = auth.mode == "keys"
+        self.required = auth.mode == "keys"
         self._user_header = auth.user_header.lower().encode() if auth.user_header else None
         self._run_header = auth.run_header.lower().encode() if auth.run_header else None
         self._keys: dict[str, Caller] = {}
@@ -48,7 +55,7 @@ class Authenticator:
                 models=None if key.models is None else tuple(key.models),
                 ours=True,
             )
-        if self._required and not self._keys:
+        if self.required and not self._keys:
             raise ValueError("auth.mode: keys needs at least one key with a value (keys:)")
         self._known: dict[bytes, Caller | None] = {}
 
@@ -75,6 +82,8 @@ class Authenticator:
                         found = known
                     else:
                         stranger = stranger or known
+            elif name == _PROXY:
+                found = found or self._proxy_key(value)
             elif name == _RUN:
                 run = _text(value)
             elif name == self._user_header:
@@ -88,7 +97,7 @@ class Authenticator:
             else:
                 stranger = stranger or known
         if found is None:
-            if self._required:
+            if self.required:
                 raise _unauthorized(stranger is not None)
             found = stranger or ANONYMOUS
         user = found.user or user or ask_user or None
@@ -112,6 +121,32 @@ class Authenticator:
             for name, value in headers
             if name in _PLACES and (secret := _secret(name, value)) and self._recognise(secret).ours
         )
+
+    def ours_in(self, query: bytes) -> bool:
+        """Whether `key=` holds one of our keys."""
+        secret = _query_key(query)
+        return secret is not None and self._recognise(secret).ours
+
+    def proxy_caller(self, headers: Iterable[tuple[bytes, bytes]]) -> Caller | None:
+        """Whose key `proxy-authorization` holds; None: nobody's."""
+        return next(
+            (c for name, value in headers if name == _PROXY and (c := self._proxy_key(value))), None
+        )
+
+    def _proxy_key(self, value: bytes) -> Caller | None:
+        """Basic with the key for a user or a password, or Bearer. Other credentials are none of
+        ours: they must not name a caller."""
+        scheme, _, rest = value.partition(b" ")
+        secrets = [rest.strip()]
+        if scheme.lower() == b"basic":
+            try:
+                user, _, password = base64.b64decode(rest.strip(), validate=True).partition(b":")
+            except binascii.Error:
+                return None
+            secrets = [user, password]
+        elif scheme.lower() != b"bearer":
+            return None
+        return next((c for s in secrets if s and (c := self._recognise(s)).ours), None)
 
     def _recognise(self, secret: bytes) -> Caller:
         known = self._known.get(secret)

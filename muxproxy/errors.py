@@ -23,6 +23,7 @@ CODES: dict[str, tuple[int, bool]] = {
     "not_found": (404, False),
     "model_not_found": (404, False),
     "method_not_allowed": (405, False),
+    "proxy_unauthorized": (407, False),
     "request_timeout": (408, True),
     "body_too_large": (413, False),
     "misdirected_request": (421, False),
@@ -39,6 +40,7 @@ CODES: dict[str, tuple[int, bool]] = {
     "shutting_down": (503, True),
     "provider_off": (503, False),
     "upstream_timeout": (504, True),
+    "loop_detected": (508, False),
 }
 
 

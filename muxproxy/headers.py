@@ -5,6 +5,7 @@ Hop-by-hop rules of RFC 9110 section 7.6.1; order and duplicates of everything e
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 Headers = list[tuple[bytes, bytes]]
@@ -27,6 +28,15 @@ HOP_BY_HOP = frozenset(
 # Where the dialects' SDKs put a credential.
 CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key"})
 SECRET = CREDENTIALS | {b"proxy-authorization", b"cookie", b"set-cookie"}
+
+
+# This process's name in Via (RFC 9110 section 7.6.3): what comes back with it has gone in a circle.
+VIA = b"1.1 muxproxy-" + os.urandom(4).hex().encode("ascii")
+
+
+def went_in_circles(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether the message has been through this process already."""
+    return any(key == b"via" and VIA[4:] in value for key, value in headers)
 
 
 def get(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:

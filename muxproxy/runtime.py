@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -25,6 +25,7 @@ from muxproxy.drain import InFlight
 from muxproxy.errors import MuxError
 from muxproxy.exchange import Receipt
 from muxproxy.headers import Headers
+from muxproxy.interception import Interception
 from muxproxy.ledger import Ledger
 from muxproxy.limits import Limits, ProviderHeadroom
 from muxproxy.metrics import Metrics
@@ -76,6 +77,7 @@ class Runtime:
         self._proxy: Proxy | None = None
         self._control: Control | None = None
         self.stored: StoredBudgets
+        self.tunnels = Interception(lambda: self.snapshot, self._refuse_inside)
         self._flags = NO_FLAGS
         self._overrides: dict[str, Any] = {}
         self.warnings: list[str] = []
@@ -136,6 +138,7 @@ class Runtime:
             log=self.log,
             max_body=units.size(config.server.max_body_bytes),
         )
+        self.tunnels.configure(config)
 
     async def aclose(self) -> None:
         """Cut what is in flight, settle it, close pools and ledger."""
@@ -192,6 +195,7 @@ class Runtime:
             self.log.warning(f"{', '.join(pending)} changed: that takes effect after a restart")
         self.config = config
         self.proxy.snapshot = snapshot
+        self.tunnels.configure(config)
         self.ledger.retention = units.duration(config.retention) if config.retention else None
         self.upstreams.retain({spec_from(p, self._env) for p in config.providers.values()})
         logs.level(config.log.level)
@@ -264,26 +268,6 @@ class Runtime:
             return False
         plain = name.lower().removesuffix(".")
         return is_loopback(plain) or plain in {split_host(h) for h in (own.host, *config.hosts)}
-
-    def connect_policy(self, host: str, port: int) -> Literal["tunnel"] | MuxError:
-        """CONNECT: never to a provider, where it would slip past the budgets."""
-        provider = self.snapshot.provider_at(host, port)
-        if provider is not None:
-            return MuxError(
-                "not_implemented",
-                f"{host} belongs to provider {provider}: its calls are metered here, so a blind "
-                "tunnel to it is refused; set base_url (OPENAI_BASE_URL, ANTHROPIC_BASE_URL, "
-                "GOOGLE_GEMINI_BASE_URL) to this proxy's http:// address instead",
-            )
-        if self.snapshot.config.auth.mode != "open":
-            return MuxError("unauthorized", "tunnels are not served while auth.mode is keys")
-        if self.snapshot.config.server.connect == "refuse":
-            return MuxError("forbidden", "tunnels are refused here (server.connect: refuse)")
-        try:
-            self._refuse_inside(host)
-        except MuxError as error:
-            return error
-        return "tunnel"
 
     def permit_address(self, address: str) -> bool:
         """Whether a tunnel may lead to what its host resolved to."""

@@ -90,7 +90,7 @@ async def open_doors(runtime: Runtime) -> list[Door]:
     door = Door(
         App(runtime, control_here=config.admin is None),
         limits,
-        connect_policy=runtime.connect_policy,
+        tunnels=runtime.tunnels,
         permit_address=runtime.permit_address,
     )
     doors = [door]
@@ -132,6 +132,7 @@ def _stats(doors: list[Door]) -> dict[str, int]:
         "connections": sum(s.connections for s in stats),
         "requests": sum(s.requests for s in stats),
         "tunnels": sum(s.tunnels for s in stats),
+        "intercepted": sum(s.intercepted for s in stats),
         "refused": sum(sum(s.refused.values()) for s in stats),
     }
 

@@ -24,6 +24,7 @@ COMMANDS = {
     "budgets": ("budgets", "budgets: limit, spent, held, reset"),
     "prices": ("prices", "the price table: show a price, refresh the table"),
     "recost": ("recost", "re-price recorded calls at the prices in force now"),
+    "ca": ("ca", "the local CA: make, renew, show it, and what lets programs trust it"),
     "schema": ("schema", "the JSON Schema of the configuration"),
     "health": ("health", "ask a running muxproxy whether it is ready"),
 }

@@ -27,6 +27,13 @@ def _state(text: str) -> str:
     return text
 
 
+def _hostport(text: str) -> str:
+    found = units.address(text) if ":" in text else None
+    if found is None or found.unix is not None or not found.host or not found.port:
+        raise units.Expected("host:port, such as 10.0.0.5:443", text)
+    return text
+
+
 def _matching(pattern: str, expected: str) -> Callable[[str], object]:
     compiled = re.compile(pattern, re.ASCII)
 
@@ -51,6 +58,11 @@ KINDS: dict[str, Callable[[Any], object]] = {
     "egress": _egress,
     "state": _state,
     "header": _matching(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", "a header name such as x-user"),
+    "hostglob": _matching(
+        r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|[0-9A-Fa-f:]+:[0-9A-Fa-f:.]*",
+        "a host such as api.example.com, or *.example.com",
+    ),
+    "hostport": _hostport,
     "sha256": _matching(r"[0-9a-fA-F]{64}", "the SHA-256 of the key as 64 hex digits"),
 }
 # Fields of these kinds are never shown, and are kept as Secret.

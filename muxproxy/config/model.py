@@ -63,6 +63,8 @@ HeaderName = Annotated[str, _kind("header", "x-user")]
 Digest = Annotated[str, _kind("sha256")]
 Hidden = Annotated[str, _kind("secret")]
 Glob = Annotated[str, _kind("glob", "gpt-4o*")]
+HostGlob = Annotated[str, _kind("hostglob", "api.example.com", "*.example.com")]
+HostPort = Annotated[str, _kind("hostport", "10.0.0.5:443")]
 # Set by the loader, never by a user: not in the schema, refused in the file.
 Internal = Annotated[str, _kind("internal")]
 
@@ -166,9 +168,11 @@ class Provider(_Strict, frozen=True, kw_only=True):
     usage_injection: Literal["auto", "on", "off"] = "auto"
     """Ask for usage in streams (stream_options.include_usage) and take the extra chunk out."""
     hosts: list[str] = []
-    """Further hosts of absolute-form requests that mean this provider."""
+    """Further hosts of absolute-form requests and tunnels that mean this provider."""
     headers: dict[str, str] = {}
     """Set on every request sent to it."""
+    connect_to: HostPort | None = None
+    """Where its connections lead, in place of base_url's host and port; TLS and Host stay its."""
     ca: str | None = None
     """PEM file trusted besides the system's store."""
     insecure_skip_verify: bool = False
@@ -279,6 +283,17 @@ class Server(_Strict, frozen=True, kw_only=True):
     """CONNECT to a host of no provider."""
 
 
+class Intercept(_Strict, frozen=True, kw_only=True):
+    """Tunnels (HTTPS_PROXY) that are opened and read, with certificates of the local CA."""
+
+    hosts: list[HostGlob] = []
+    """Hosts besides the providers': forwarded as they are, counted in metrics only."""
+    ca: str = "./muxproxy-ca"
+    """The folder of the CA; `muxproxy ca` makes it."""
+    fail_open: list[HostGlob] = []
+    """Hosts whose tunnels pass unread (and unmetered!) while their clients refuse the CA."""
+
+
 class Defaults(_Strict, frozen=True, kw_only=True):
     """Used where the caller says nothing."""
 
@@ -315,6 +330,9 @@ class Config(_Strict, frozen=True, kw_only=True):
     origins: list[str] = []
     """Web origins whose pages may call."""
     server: Server = Server()
+    intercept: Literal["auto", "off"] | list[HostGlob] | Intercept = "auto"
+    """auto: tunnels to providers are read once `muxproxy ca` was run; off: none is, calls in them
+    escape all budgets; a list of further hosts, or a mapping."""
     drain_timeout: Duration = "30s"
     """How long running exchanges may take to end at shutdown."""
     durability: Literal["strict", "relaxed", "power"] = "strict"

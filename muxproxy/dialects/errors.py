@@ -27,6 +27,7 @@ _OPENAI_TYPES = {
     402: "insufficient_quota",
     403: "permission_error",
     404: "not_found_error",
+    407: "authentication_error",
     408: "timeout_error",
     429: "rate_limit_error",
 }
@@ -36,6 +37,7 @@ _ANTHROPIC_TYPES = {
     402: "billing_error",
     403: "permission_error",
     404: "not_found_error",
+    407: "authentication_error",
     408: "timeout_error",
     413: "request_too_large",
     429: "rate_limit_error",
@@ -49,6 +51,7 @@ _GOOGLE_STATUS = {
     402: "RESOURCE_EXHAUSTED",
     403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
+    407: "UNAUTHENTICATED",
     408: "DEADLINE_EXCEEDED",
     429: "RESOURCE_EXHAUSTED",
     500: "INTERNAL",

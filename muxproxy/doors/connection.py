@@ -4,7 +4,6 @@ States, and what bytes mean in them:
     HEAD     between requests, or within a head
     BODY     the request's body is coming; the app runs
     BUSY     the request is complete, its response is not; bytes are pipelined requests, held back
-    DIALING  a CONNECT tunnel is being opened; bytes are for its far end
     CLOSING  the last response is written; bytes are read and thrown away for a moment, because
              closing a socket with unread bytes resets it, and a reset can destroy the answer
 """
@@ -14,36 +13,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+from functools import partial
 from time import perf_counter_ns
 from typing import cast
 
 from muxproxy.doors.bodies import ChunkedBody, CountedBody
+from muxproxy.doors.connect import Connecting
 from muxproxy.doors.head import BROKEN_START, CHUNKED, Head, too_large
-from muxproxy.doors.http2 import Http2
 from muxproxy.doors.refusals import Refused, answer, bad
-from muxproxy.doors.scope import ends_of, http_scope
+from muxproxy.doors.scope import Inside, ends_of, http_scope
 from muxproxy.doors.sockets import has_unread, reset_on_close
 from muxproxy.doors.splice import Splice
 from muxproxy.doors.state import DoorState
-from muxproxy.doors.tunnel import bridge, dial
 
-_HEAD, _BODY, _BUSY, _DIALING, _CLOSING = range(5)
+_HEAD, _BODY, _BUSY, _CLOSING = range(4)
 _PIPELINE = 64 << 10  # bytes of further requests held while one is in flight
 _EMPTY_LINES = 8  # CRLFs a sloppy client may send before a request line
 _CRLF = (13, 10)
 
 
 class Connection(asyncio.Protocol):
-    """See the module. `http2` takes over connections that negotiated h2."""
+    """See the module. `inside`: the opened tunnel that it runs in."""
 
     __slots__ = (
         "_arrived",
         "_buffer",
-        "_dialing",
         "_ends",
         "_eof",
-        "_http2",
         "_incoming",
+        "_inside",
         "_phase",
         "_read_paused",
         "_splice",
@@ -55,14 +53,13 @@ class Connection(asyncio.Protocol):
         "write_paused",
     )
 
-    def __init__(self, state: DoorState, http2: Http2 | None) -> None:
+    def __init__(self, state: DoorState, inside: Inside | None = None) -> None:
         self._state = state
-        self._http2 = http2
+        self._inside = inside
         self._phase = _HEAD
         self._buffer = bytearray()
         self._splice: Splice | None = None
         self._incoming: ChunkedBody | CountedBody | None = None
-        self._dialing: asyncio.Task[None] | None = None
         self._stalled = self._arrived = 0
         self._eof = self._read_paused = self.write_paused = False
         self.deadline = math.inf
@@ -77,13 +74,14 @@ class Connection(asyncio.Protocol):
             self._phase = _CLOSING
             self.abort()
             return
-        state.stats.connections += 1
         tls = transport.get_extra_info("ssl_object")
-        if tls is not None and self._http2 and tls.selected_alpn_protocol() == "h2":
-            self._http2.adopt(self.transport)
-            return
+        if self._inside is None:
+            state.stats.connections += 1
+            if tls is not None and state.http2 and tls.selected_alpn_protocol() == "h2":
+                state.http2.adopt(self.transport)
+                return
         self._tls = tls is not None
-        self._ends = ends_of(transport, self._tls)
+        self._ends = ends_of(transport, self._tls, self._inside)
         self.transport.set_write_buffer_limits(high=state.limits.write_high)
         self.deadline = state.clock + state.limits.header_timeout
         state.peers.add(self)
@@ -130,8 +128,6 @@ class Connection(asyncio.Protocol):
         self._phase = _CLOSING
         self.deadline = math.inf
         splice, self._splice = self._splice, None
-        if self._dialing is not None:
-            self._dialing.cancel()
         if splice is not None:
             splice.lost()
         self._state.left()
@@ -265,34 +261,15 @@ class Connection(asyncio.Protocol):
             self.deadline = math.inf
 
     def _connect(self, head: Head, rest: bytes) -> None:
-        policy = self._state.connect_policy
-        if policy is None:
-            raise Refused(501, "not_implemented", "CONNECT is not served here")
-        assert head.line.authority is not None
-        _, host, port = head.line.authority
-        verdict = policy(host, port)
-        if verdict != "tunnel":
-            raise Refused(verdict.status, verdict.code, verdict.message)
-        self._phase = _DIALING
-        self.deadline = math.inf
-        self._buffer += rest
-        self._dialing = self._state.loop.create_task(self._tunnel(host, port))
-
-    async def _tunnel(self, host: str, port: int) -> None:
+        if self._inside is not None:
+            raise Refused(501, "not_implemented", "CONNECT is not served within a tunnel")
         state = self._state
-        try:
-            sock = await dial(state, host, port)
-        except Refused as refused:
-            self._dialing = None
-            self.refuse(refused)
-            return
-        self._dialing = None  # past this point the connection is the tunnel's
-        if self._phase != _DIALING:
-            sock.close()
-            return
-        state.stats.tunnels += 1
+        early = bytes(self._buffer) + rest
+        Connecting(state, self.transport, head, early, partial(_serve_within, state))
+        self._phase = _CLOSING  # the connection is another's
+        self._buffer.clear()
+        self.deadline = math.inf
         state.peers.discard(self)
-        await bridge(state, self.transport, sock, bytes(self._buffer))
 
     # Called by the splice
 
@@ -337,9 +314,7 @@ class Connection(asyncio.Protocol):
             if started:
                 self.break_off(False)
                 return
-        self.transport.write(
-            answer(refused.status, refused.code, refused.message, self._state.date)
-        )
+        self.transport.write(answer(refused, self._state.date))
         self._close(linger=True)
 
     def _close(self, linger: bool) -> None:
@@ -395,3 +370,14 @@ class Connection(asyncio.Protocol):
             self._read_paused = False
             if not self.transport.is_closing():
                 self.transport.resume_reading()
+
+
+def _serve_within(
+    state: DoorState, transport: asyncio.Transport, inside: Inside, early: bytes
+) -> None:
+    """HTTP/1.1 within an opened tunnel."""
+    connection = Connection(state, inside)
+    transport.set_protocol(connection)
+    connection.connection_made(transport)
+    if early:
+        connection.data_received(early)

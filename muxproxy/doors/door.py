@@ -14,9 +14,9 @@ import stat
 from typing import Any
 
 from muxproxy.doors.connection import Connection
-from muxproxy.doors.http2 import Http2
+from muxproxy.doors.http2 import of_door
 from muxproxy.doors.limits import DoorLimits, DoorStats
-from muxproxy.doors.state import App, ConnectPolicy, DoorState, PermitAddress
+from muxproxy.doors.state import App, DoorState, PermitAddress, Tunnels
 from muxproxy.doors.tls import DoorTls, server_context
 
 _BACKLOG = 4096
@@ -40,9 +40,9 @@ class _Listener:
 class Door:
     """Serves one ASGI app on any number of addresses. Must be made on a running loop.
 
-    `connect_policy(host, port)` decides about CONNECT: "tunnel", or a MuxError that is answered;
-    None refuses every CONNECT with 501. `permit_address(ip)` then decides about each address the
-    host resolved to. The app is never cancelled because its client left; `abort_all` cancels it.
+    `tunnels` decides about CONNECT; None refuses every one with 501. `permit_address(ip)` then
+    decides about each address that a tunnel's host resolved to. The app is never cancelled because
+    its client left; `abort_all` cancels it.
     """
 
     def __init__(
@@ -50,15 +50,14 @@ class Door:
         app: App,
         limits: DoorLimits | None = None,
         *,
-        connect_policy: ConnectPolicy | None = None,
+        tunnels: Tunnels | None = None,
         permit_address: PermitAddress | None = None,
     ) -> None:
         self._state = DoorState(app, limits or DoorLimits(), asyncio.get_running_loop())
-        self._state.connect_policy = connect_policy
+        self._state.tunnels = tunnels
         self._state.permit_address = permit_address
         self._listeners: list[_Listener] = []
         self._names: list[str] = []
-        self._http2: Http2 | None = None
         self._accepting: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -96,8 +95,8 @@ class Door:
         """`address` is host:port, :port (every interface), [v6]:port or unix:/path. Port 0 takes
         a free one. Raises OSError (the address), ssl.SSLError (the certificate), ValueError."""
         context = server_context(tls) if tls is not None else None
-        if tls is not None and tls.http2 and self._http2 is None:
-            self._http2 = Http2(self._state)
+        if tls is not None and tls.http2:
+            of_door(self._state)
         for listener in [_Listener(s, context, p) for s, p in await _bind(address)]:
             self._listeners.append(listener)
             self._names.append(_name(listener))
@@ -129,7 +128,7 @@ class Door:
             )
 
     def _connection(self) -> Connection:
-        return Connection(self._state, self._http2)
+        return Connection(self._state)
 
     def _sweep(self) -> None:
         state = self._state
@@ -186,8 +185,8 @@ class Door:
         state.draining = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                if self._http2 is not None:
-                    await self._http2.drain()
+                if state.http2 is not None:
+                    await state.http2.drain()
                 if self._accepting:
                     await asyncio.wait(self._accepting)
                 self.close_idle()
@@ -208,8 +207,8 @@ class Door:
         self.stop_accepting()
         tasks: set[asyncio.Task[Any]] = {r.task for r in self._state.running if r.task is not None}
         tasks |= self._accepting
-        if self._http2 is not None:
-            tasks |= self._http2.serving
+        if self._state.http2 is not None:
+            tasks |= self._state.http2.serving
         self.abort_all()
         if tasks:
             await asyncio.wait(tasks)

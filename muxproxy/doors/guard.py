@@ -34,7 +34,8 @@ def guarded(app: App, limits: DoorLimits) -> App:
             await _answer(send, refused)
             return
         extensions = scope.setdefault("extensions", {})
-        extensions["muxproxy.target"] = "origin"
+        within = "muxproxy.authority" in extensions  # a tunnel: only our own door says so
+        extensions["muxproxy.target"] = "absolute" if within else "origin"
         extensions["muxproxy.accepted"] = perf_counter_ns()
         await _Counted(limits, receive, send).run(app, scope)
 

@@ -12,6 +12,7 @@ import math
 from typing import Any
 
 from muxproxy.doors.guard import guarded
+from muxproxy.doors.scope import Inside
 from muxproxy.doors.state import App, DoorState
 
 log = logging.getLogger("muxproxy.door")
@@ -37,15 +38,19 @@ class Http2:
         self.app = guarded(state.app, limits)
         self.serving: set[asyncio.Task[None]] = set()
 
-    def adopt(self, transport: asyncio.Transport) -> None:
-        """Takes over a transport on which nothing has been read yet."""
+    def adopt(
+        self, transport: asyncio.Transport, inside: Inside | None = None, early: bytes = b""
+    ) -> None:
+        """Takes over a transport, and what has been read from it."""
         loop = self.state.loop
         reader = asyncio.StreamReader(limit=_READ_AHEAD, loop=loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
-        peer = _Http2Peer(self.state, self.app, transport)
+        if early:
+            protocol.data_received(early)
+        peer = _Http2Peer(self.state, self.app, transport, inside)
         self.state.peers.add(peer)
         task = loop.create_task(self._serve(peer, reader, writer))
         self.serving.add(task)
@@ -88,6 +93,13 @@ class Http2:
         await self.context.terminated.set()
 
 
+def of_door(state: DoorState) -> Http2:
+    """The door's own; made when it is first wanted."""
+    if state.http2 is None:
+        state.http2 = Http2(state)
+    return state.http2
+
+
 class _Http2Call:
     """One call of the app, among those the door keeps account of."""
 
@@ -106,12 +118,15 @@ class _Http2Call:
 class _Http2Peer:
     """An HTTP/2 connection in the door's registries."""
 
-    __slots__ = ("aborted", "app", "calls", "deadline", "state", "transport")
+    __slots__ = ("aborted", "app", "calls", "deadline", "inside", "state", "transport")
 
-    def __init__(self, state: DoorState, app: App, transport: asyncio.Transport) -> None:
+    def __init__(
+        self, state: DoorState, app: App, transport: asyncio.Transport, inside: Inside | None
+    ) -> None:
         self.state = state
         self.app = app
         self.transport = transport
+        self.inside = inside
         self.deadline = math.inf
         self.aborted = False
         self.calls: set[_Http2Call] = set()
@@ -122,6 +137,9 @@ class _Http2Peer:
         self.calls.add(call)
         self.state.running.add(call)
         self.state.stats.requests += 1
+        if self.inside is not None:
+            scope["headers"] = self.inside.enter(list(scope["headers"]))
+            scope.setdefault("extensions", {})["muxproxy.authority"] = self.inside.authority
         try:
             await self.app(scope, receive, send)
         finally:

@@ -38,10 +38,11 @@ class DoorLimits(msgspec.Struct, frozen=True, kw_only=True):
 class DoorStats:
     """Running counts of one door; plain integers, read by the metrics collector."""
 
-    __slots__ = ("connections", "refused", "requests", "tunnels")
+    __slots__ = ("connections", "intercepted", "refused", "requests", "tunnels")
 
     def __init__(self) -> None:
         self.connections = 0  # accepted since start
         self.requests = 0  # handed to the app
-        self.tunnels = 0  # CONNECT tunnels opened
+        self.tunnels = 0  # CONNECT tunnels that passed unread
+        self.intercepted = 0  # CONNECT tunnels that were read
         self.refused: dict[str, int] = {}  # code -> count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+from collections.abc import Sequence
 
 import orjson
 
@@ -16,11 +17,18 @@ STATUS_LINES: dict[int, bytes] = {
 class Refused(Exception):
     """A request the door will not hand to the app. `code` is stable, `message` public."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
+        self.headers = headers
 
 
 def bad(message: str) -> Refused:
@@ -33,11 +41,12 @@ def error_body(code: str, message: str, kind: str = "invalid_request_error") -> 
     return orjson.dumps({"error": {"message": message, "type": kind, "code": code}})
 
 
-def answer(status: int, code: str, message: str, date: bytes) -> bytes:
+def answer(refused: Refused, date: bytes) -> bytes:
     """A whole closing HTTP/1.1 response. `date` is the field line with its leading CRLF."""
-    kind = "invalid_request_error" if status < 500 else "server_error"
-    body = error_body(code, message, kind)
+    kind = "invalid_request_error" if refused.status < 500 else "server_error"
+    body = error_body(refused.code, refused.message, kind)
+    more = b"".join(b"\r\n%b: %b" % pair for pair in refused.headers)
     return (
-        b"%b%b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
-        b"connection: close\r\n\r\n%b" % (STATUS_LINES[status], date, len(body), body)
+        b"%b%b%b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
+        b"connection: close\r\n\r\n%b" % (STATUS_LINES[refused.status], date, more, len(body), body)
     )

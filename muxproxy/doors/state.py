@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from email.utils import formatdate
-from typing import Any, Literal, Protocol
+from ssl import SSLContext
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from muxproxy.doors.head import HeadParser
 from muxproxy.doors.limits import DoorLimits, DoorStats
 from muxproxy.errors import MuxError
+from muxproxy.headers import Headers
+
+if TYPE_CHECKING:
+    from muxproxy.doors.http2 import Http2
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -17,9 +22,21 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Any, Any, Any], Awaitable[None]]
 
-ConnectPolicy = Callable[[str, int], "Literal['tunnel'] | MuxError"]
+Verdict = Literal["tunnel", "intercept"] | MuxError
 # An IP address that a tunnel's host resolved to: may we connect there?
 PermitAddress = Callable[[str], bool]
+
+
+class Tunnels(Protocol):
+    """Who decides about CONNECT. `off`: no tunnel is ever opened."""
+
+    @property
+    def off(self) -> bool: ...
+    def connect(self, host: str, port: int, headers: Headers, /) -> Verdict: ...
+    def towards(self, host: str, port: int, /) -> Verdict: ...
+    def context(self, host: str, /) -> SSLContext: ...
+    def rejected(self, host: str, reason: str, /) -> None: ...
+    def hidden(self, host: str, name: str, /) -> None: ...
 
 
 class Peer(Protocol):
@@ -47,10 +64,10 @@ class DoorState:
         "app",
         "clock",
         "closed",
-        "connect_policy",
         "date",
         "draining",
         "emptied",
+        "http2",
         "interval",
         "limits",
         "loop",
@@ -59,6 +76,7 @@ class DoorState:
         "permit_address",
         "running",
         "stats",
+        "tunnels",
     )
 
     def __init__(self, app: App, limits: DoorLimits, loop: asyncio.AbstractEventLoop) -> None:
@@ -72,7 +90,8 @@ class DoorState:
         self.draining = False
         self.closed = False  # for good: what still comes out of a TLS handshake is dropped
         self.emptied = asyncio.Event()
-        self.connect_policy: ConnectPolicy | None = None
+        self.tunnels: Tunnels | None = None
+        self.http2: Http2 | None = None  # made for the first listener or tunnel that speaks it
         self.permit_address: PermitAddress | None = None
         shortest = min(
             limits.header_timeout,

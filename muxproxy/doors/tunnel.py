@@ -39,6 +39,13 @@ class TunnelEnd(asyncio.Protocol):
     def join(self, other: TunnelEnd) -> None:
         self._other, other._other = other, self
 
+    def part(self) -> None:
+        """Undoes `join`: the transports go their own ways."""
+        other, self._other, self.transport = self._other, None, None
+        if other is not None:
+            other._other = None
+        self.state.peers.discard(self)
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.attach(cast(asyncio.Transport, transport))
         if self._other is None:  # the client left meanwhile
@@ -126,20 +133,3 @@ async def dial(state: DoorState, host: str, port: int) -> socket.socket:
         raise Refused(502, "upstream_connect", "the host cannot be reached") from None
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     return sock
-
-
-async def bridge(
-    state: DoorState, transport: asyncio.Transport, sock: socket.socket, early: bytes
-) -> None:
-    """Joins a client's transport and the connected `sock`. `early` was read from the client
-    behind its CONNECT. The far end may speak at once, so the near end is made ready first."""
-    near, far = TunnelEnd(state), TunnelEnd(state)
-    near.join(far)
-    near.attach(transport)
-    near.read(False)
-    transport.set_protocol(near)
-    transport.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-    await state.loop.create_connection(lambda: far, sock=sock)
-    if far.transport is not None and early:
-        far.transport.write(early)
-    near.read(True)

@@ -15,7 +15,7 @@ from muxproxy.codec import set_members, set_model
 from muxproxy.dialects.paths import Route, upstream_path
 from muxproxy.errors import MuxError
 from muxproxy.exchange import Ask, Plan, Target
-from muxproxy.headers import CREDENTIALS, Headers
+from muxproxy.headers import CREDENTIALS, VIA, Headers
 from muxproxy.proxy.fields import fill_defaults, named_for
 from muxproxy.proxy.forward import credential_for, upstream_headers
 from muxproxy.proxy.snapshot import Service
@@ -130,7 +130,11 @@ def _headers(exchange: Exchange, service: Service, *, identity: bool) -> Headers
     if key:
         added = [credential_for(service.dialect, key, fields), *added]
     elif exchange.caller.ours:
-        drop = drop | CREDENTIALS
+        # Through us as a proxy the caller may have shown our key beside the provider's own.
+        auth, headers = exchange.snapshot.auth, exchange.scope["headers"]
+        drop = drop | (CREDENTIALS if exchange.provider is None else auth.ours(headers))
+    if exchange.provider is not None:
+        added = [*added, (b"via", VIA)]
     return upstream_headers(exchange.scope["headers"], fields, drop, added, identity=identity)
 
 
@@ -153,7 +157,10 @@ def _with_query(path: bytes, exchange: Exchange, service: Service) -> bytes:
     query: bytes = exchange.scope["query_string"]
     if not query:
         return path
-    if b"key=" in query and (service.config.api_key or exchange.caller.ours):
+    ours = exchange.caller.ours and (
+        exchange.provider is None or exchange.snapshot.auth.ours_in(query)
+    )
+    if b"key=" in query and (service.config.api_key or ours):
         kept = [part for part in query.split(b"&") if not part.startswith(b"key=")]
         query = b"&".join(kept)
     return path + b"?" + query if query else path

@@ -15,7 +15,7 @@ from muxproxy.browser import is_loopback, split_host
 from muxproxy.dialects import errors as dialect_errors
 from muxproxy.errors import MuxError
 from muxproxy.exchange import OPENAI
-from muxproxy.headers import get
+from muxproxy.headers import VIA, get
 from muxproxy.proxy.forward import caller_headers, plain_headers
 from muxproxy.proxy.relay import Relay, Sink
 from muxproxy.upstream import OriginSpec, Request
@@ -155,7 +155,10 @@ async def _send(
         Request(
             method=scope["method"].encode(),
             target=raw + (b"?" + query if query else b""),
-            headers=[pair for pair in plain_headers(scope["headers"]) if pair[0] not in ours],
+            headers=[
+                *(pair for pair in plain_headers(scope["headers"]) if pair[0] not in ours),
+                (b"via", VIA),
+            ],
             body=body,
             length=length,
         ),

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from aiohappyeyeballs import start_connection
 
+from muxproxy.headers import VIA
 from muxproxy.upstream.egress import ProxyAddress
 from muxproxy.upstream.resolve import AddrInfo, Resolver
 from muxproxy.upstream.spec import OriginSpec, UpstreamError, bracketed
@@ -50,7 +51,7 @@ class _Line(asyncio.Protocol):
             return
         self.seen += data
         end = self.seen.find(b"\r\n\r\n") + 4
-        if end == len(self.seen):
+        if end == len(self.seen) or (end > 3 and not _is_good(self.seen)):
             self._answer.set_result(self.seen)
         elif end > 3 or len(self.seen) > _MAX_CONNECT_ANSWER:
             # Bytes behind the head cannot be TLS: the client speaks first.
@@ -116,7 +117,9 @@ class Dialer:
             except OSError as error:
                 raise _refused(spec.label, error) from error
             return transport
-        host, port = (proxy.host, proxy.port) if proxy else (spec.host, spec.port)
+        host, port = spec.connect_to or (spec.host, spec.port)
+        if proxy:
+            host, port = proxy.host, proxy.port
         label = f"{bracketed(host)}:{port}"
         if proxy:
             label = f"egress proxy {label}"
@@ -189,8 +192,9 @@ class Dialer:
 async def _connect_through(
     proxy: ProxyAddress, spec: OriginSpec, raw: asyncio.Transport, line: _Line
 ) -> None:
-    where = f"{bracketed(spec.host)}:{spec.port}".encode("ascii")
-    head = b"CONNECT %b HTTP/1.1\r\nhost: %b\r\n" % (where, where)
+    host, port = spec.connect_to or (spec.host, spec.port)
+    where = f"{bracketed(host)}:{port}".encode("ascii")
+    head = b"CONNECT %b HTTP/1.1\r\nhost: %b\r\nvia: %b\r\n" % (where, where, VIA)
     if proxy.authorization:
         head += b"proxy-authorization: %b\r\n" % proxy.authorization
     raw.write(head + b"\r\n")
@@ -199,13 +203,27 @@ async def _connect_through(
         answer = await line.answer()
     except ConnectionError as error:
         raise UpstreamError("connect", f"{label} broke off CONNECT to {spec.label}") from error
-    match = _CONNECT_STATUS.match(answer)
-    status = int(match[1]) if match else 0
+    status = _status(answer)
     if status == 407:
         raise UpstreamError("connect", f"{label} wants other credentials (407): check its URL")
+    if status == 508:
+        raise UpstreamError(
+            "connect",
+            f"{label} leads back here (508): set the provider's `proxy` to none, or unset"
+            " HTTPS_PROXY where muxproxy runs",
+        )
     if not 200 <= status < 300:
         said = str(status) if status else "no HTTP"
         raise UpstreamError("connect", f"{label} refused CONNECT to {spec.label} ({said})")
+
+
+def _status(answer: bytes) -> int:
+    match = _CONNECT_STATUS.match(answer)
+    return int(match[1]) if match else 0
+
+
+def _is_good(answer: bytes) -> bool:
+    return 200 <= _status(answer) < 300
 
 
 def _socket(info: AddrInfo) -> socket.socket:

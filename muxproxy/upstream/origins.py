@@ -5,7 +5,7 @@ from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from muxproxy.config.model import Provider
-from muxproxy.config.units import duration
+from muxproxy.config.units import address, duration
 from muxproxy.upstream.egress import egress_proxy
 from muxproxy.upstream.spec import OriginSpec
 
@@ -21,9 +21,11 @@ def spec_from(provider: Provider, env: Mapping[str, str]) -> OriginSpec:
     times, pool = provider.timeouts, provider.pool
     scheme, host, port = origin_of(provider.base_url)
     if provider.proxy is None:
-        proxy = egress_proxy(provider.base_url, env)
+        # Who says where to connect means that place, not a proxy's idea of the name.
+        proxy = None if provider.connect_to else egress_proxy(provider.base_url, env)
     else:
         proxy = None if provider.proxy == "none" else str(provider.proxy)
+    led = address(provider.connect_to) if provider.connect_to is not None else None
     return OriginSpec(
         scheme=scheme,
         host=host,
@@ -38,6 +40,7 @@ def spec_from(provider: Provider, env: Mapping[str, str]) -> OriginSpec:
         max_connections=pool.max_connections,
         max_idle=pool.max_idle,
         idle_expiry=duration(pool.idle_expiry),
+        connect_to=None if led is None else (led.host, led.port),
     )
 
 

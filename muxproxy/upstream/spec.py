@@ -78,7 +78,8 @@ class OriginSpec(msgspec.Struct, frozen=True, kw_only=True):
     may hold credentials, so repr leaves it out. Times are seconds: `connect` covers DNS, TCP,
     TLS and the wait for a free connection; `first_byte` request sent to head; `idle` between two
     reads of a body; `total` the whole exchange (None: no limit). `guarded`: only to addresses
-    that the client's `permit` lets pass, whatever the name resolves to.
+    that the client's `permit` lets pass, whatever the name resolves to. `connect_to`: host and port
+    to connect to in place of its own, which TLS and Host keep.
     """
 
     scheme: Literal["http", "https", "http+unix"]
@@ -95,6 +96,7 @@ class OriginSpec(msgspec.Struct, frozen=True, kw_only=True):
     max_idle: int = 100
     idle_expiry: float = 50.0
     guarded: bool = False
+    connect_to: tuple[str, int] | None = None
 
     def __repr__(self) -> str:
         return f"OriginSpec({self.scheme}://{self.label}{', proxied' if self.proxy else ''})"

@@ -26,8 +26,18 @@ def connect(port: int, host: str = "127.0.0.1") -> bytes:
     return f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode()
 
 
-def tunnel(host: str, port: int) -> Any:
-    return "tunnel"
+class Policy:
+    """Judges by `verdict` alone, and never looks into a tunnel."""
+
+    off = True
+
+    def __init__(self, verdict: Any = "tunnel") -> None:
+        self.verdict = verdict
+        self.asked: list[tuple[str, int]] = []
+
+    def connect(self, host: str, port: int, headers: Any) -> Any:
+        self.asked.append((host, port))
+        return self.verdict
 
 
 async def upper(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -42,7 +52,7 @@ async def test_bytes_pass_both_ways_with_half_close() -> None:
     app = Echo()
     async with (
         far_end(upper) as port,
-        serving(app, connect_policy=tunnel) as door,
+        serving(app, tunnels=Policy()) as door,
         client_of(door) as client,
     ):
         client.send(connect(port) + b"early ")
@@ -65,7 +75,7 @@ async def test_the_far_end_may_close_first() -> None:
 
     async with (
         far_end(hello) as port,
-        serving(Echo(), connect_policy=tunnel) as door,
+        serving(Echo(), tunnels=Policy()) as door,
         client_of(door) as client,
     ):
         client.send(connect(port))
@@ -90,7 +100,7 @@ async def test_a_reset_on_one_side_ends_the_other(who: str) -> None:
 
     async with (
         far_end(hold) as port,
-        serving(Echo(), connect_policy=tunnel) as door,
+        serving(Echo(), tunnels=Policy()) as door,
         client_of(door) as client,
     ):
         client.send(connect(port))
@@ -127,7 +137,7 @@ async def test_back_pressure_holds_the_fast_side(slow: str) -> None:
 
     async with (
         far_end(talk) as port,
-        serving(Echo(), connect_policy=tunnel) as door,
+        serving(Echo(), tunnels=Policy()) as door,
         client_of(door) as client,
     ):
         client.send(connect(port))
@@ -153,19 +163,14 @@ async def test_back_pressure_holds_the_fast_side(slow: str) -> None:
 
 
 async def test_the_policy_s_refusal_is_answered() -> None:
-    asked: list[tuple[str, int]] = []
-
-    def refuse(host: str, port: int) -> Any:
-        asked.append((host, port))
-        return MuxError("not_implemented", "set base_url instead")
-
-    async with serving(Echo(), connect_policy=refuse) as door, client_of(door) as client:
+    refuse = Policy(MuxError("not_implemented", "set base_url instead"))
+    async with serving(Echo(), tunnels=refuse) as door, client_of(door) as client:
         client.send(b"CONNECT API.example:443 HTTP/1.1\r\nHost: api.example:443\r\n\r\n")
         answer = await client.read()
         assert answer.status == 501
         assert json.loads(answer.body)["error"]["message"] == "set base_url instead"
         assert await client.closed()
-        assert asked == [("api.example", 443)]
+        assert refuse.asked == [("api.example", 443)]
 
 
 async def test_without_a_policy_there_are_no_tunnels() -> None:
@@ -176,7 +181,7 @@ async def test_without_a_policy_there_are_no_tunnels() -> None:
 
 async def test_a_forbidden_address_is_refused_after_resolution() -> None:
     options: dict[str, Any] = {
-        "connect_policy": tunnel,
+        "tunnels": Policy(),
         "permit_address": lambda ip: not ip.startswith("127."),
     }
     async with (
@@ -191,7 +196,7 @@ async def test_a_forbidden_address_is_refused_after_resolution() -> None:
 async def test_an_unreachable_host_is_a_502() -> None:
     async with far_end(upper) as port:
         pass  # closed again: nobody listens there
-    async with serving(Echo(), connect_policy=tunnel) as door, client_of(door) as client:
+    async with serving(Echo(), tunnels=Policy()) as door, client_of(door) as client:
         client.send(connect(port))
         assert (await client.read()).status == 502
         assert await client.closed()
@@ -200,7 +205,7 @@ async def test_an_unreachable_host_is_a_502() -> None:
 async def test_a_client_that_leaves_while_dialing_leaves_nothing_behind() -> None:
     # 192.0.2.0/24 is reserved for documentation: nothing answers there, if a route exists at all.
     limits = DoorLimits(connect_timeout=0.5)
-    async with serving(Echo(), limits, connect_policy=tunnel) as door:
+    async with serving(Echo(), limits, tunnels=Policy()) as door:
         async with client_of(door) as client:
             client.send(connect(9, "192.0.2.1"))
             await until(lambda: door.open_connections == 1)

@@ -33,6 +33,7 @@ PLACES = {
     "Budget": "`budgets:`, each",
     "Limit": "`limits:`, each",
     "Server": "`server:`",
+    "Intercept": "`intercept:` as a mapping",
     "Defaults": "`defaults:`",
     "Log": "`log:`",
 }
@@ -83,7 +84,7 @@ _KINDS = {
     "Duration": "duration", "Size": "size", "RateText": "rate", "WindowText": "window",
     "Amount": "dollars or tokens", "Zone": "time zone", "Url": "URL", "Egress": "URL or none",
     "Address": "address", "State": "file", "HeaderName": "header name", "Digest": "hex SHA-256",
-    "Hidden": "secret", "Glob": "pattern",
+    "Hidden": "secret", "Glob": "pattern", "HostGlob": "host", "HostPort": "host:port",
 }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from muxproxy.headers import VIA
 from muxproxy.upstream import Request, Resolver, UpstreamError, Upstreams
 from tests.upstream.dialling import Tls, client_for, failure, good, resolver
 from tests.upstream.peer import OK, PATIENCE, Conn, Peer, answers, spec_for
@@ -166,7 +167,7 @@ async def test_https_through_a_proxy(serve, tls: Tls) -> None:
         assert await (await ask()).read(10) == b"ok"
     await ask.upstreams.aclose()
     assert proxy.heads == [
-        b"CONNECT api.example:443 HTTP/1.1\r\nhost: api.example:443\r\n"
+        b"CONNECT api.example:443 HTTP/1.1\r\nhost: api.example:443\r\nvia: " + VIA + b"\r\n"
         b"proxy-authorization: Basic dTpwQA==\r\n\r\n"
     ]
 
