@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from muxproxy.config import when
+from muxproxy.config.covering import covered
 from muxproxy.config.model import Config, Rule, Strategy
 from muxproxy.config.notes import Notes, Path
 from muxproxy.config.units import Expected, amount, rate
 
 BUILT = ("heuristic",)
 _LISTED = ("cheapest", "fastest", "weighted")
+_CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
 _MEANS_PATH = frozenset({"path", "endpoint", "header"})
 
 
@@ -40,6 +42,14 @@ def _providers(config: Config, notes: Notes) -> None:
         if provider.api_key and provider.base_url.startswith("http://") and not loopback:
             notes.warn(
                 ("providers", name, "base_url"), "the key travels unencrypted", "use https://"
+            )
+        named = {name.lower() for name in provider.headers}
+        alone = not provider.api_key and provider.missing_key is None and not named & _CREDENTIALS
+        if alone and config.auth.mode != "open" and not loopback:
+            notes.warn(
+                ("providers", name),
+                "is asked without any key: callers' own are muxproxy's and stay here",
+                'give it api_key: "${...}"',
             )
         if provider.insecure_skip_verify:
             notes.warn(
@@ -73,6 +83,7 @@ def _strategies(config: Config, notes: Notes) -> None:
 def _shadowed(config: Config, notes: Notes) -> None:
     """Rules that no request reaches."""
     catcher: tuple[int, Rule] | None = None
+    taken = dict(covered(config.rules))
     seen: dict[str, int] = {}
     for at, rule in enumerate(config.rules):
         fields = _fields(rule)
@@ -86,6 +97,13 @@ def _shadowed(config: Config, notes: Notes) -> None:
             earlier = config.rules[seen[key]].name
             notes.warn(
                 ("rules", at, "when"), f"never matches: rule {earlier} has the same conditions"
+            )
+        elif at in taken:
+            earlier = config.rules[taken[at]].name
+            notes.warn(
+                ("rules", at, "when"),
+                f"never matches: rule {earlier} takes all that it asks for",
+                f"move it above {earlier}",
             )
         elif ends:
             seen[key] = at

@@ -87,6 +87,11 @@ class Prices:
             return FREE
         return None if offer is None else offer.at(at)
 
+    def models(self, provider: str) -> list[str]:
+        """The table's names of a provider's models; none when it is not in the table."""
+        vendor = self._vendors.get(provider)
+        return [] if vendor is None else [model.id for model in self._table.models(vendor)]
+
     def settle(self, provider: str, price: Price | None, usage: Usage) -> int | None:
         """Nano-dollars of a finished call: the provider's own figure where it reported one.
 
