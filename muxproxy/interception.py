@@ -9,6 +9,7 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Literal
 
 from muxproxy import logs
@@ -133,6 +134,21 @@ class Interception:
             except MuxError as error:
                 return error
         return "tunnel"
+
+    def permits(self, host: str, address: str, port: int) -> bool:
+        """Whether a tunnel to `host` may lead to what that resolved to."""
+        snapshot = self._snapshot()
+        mapped = getattr(ip_address(address.partition("%")[0]), "ipv4_mapped", None)
+        known = snapshot.provider_at(host, port) is not None
+        if not (self.off or known) and snapshot.provider_at(str(mapped or address), port):
+            return False  # a provider's own address under a name that says nothing
+        if known:
+            return True
+        try:
+            self._inside(address)
+        except MuxError:
+            return False
+        return True
 
     def _opening(self, name: str, provider: str | None) -> Verdict:
         if self._leaves is None or not self._leaves.covers(name):

@@ -269,14 +269,6 @@ class Runtime:
         plain = name.lower().removesuffix(".")
         return is_loopback(plain) or plain in {split_host(h) for h in (own.host, *config.hosts)}
 
-    def permit_address(self, address: str) -> bool:
-        """Whether a tunnel may lead to what its host resolved to."""
-        try:
-            self._refuse_inside(address)
-        except MuxError:
-            return False
-        return True
-
     def _refuse_inside(self, host: str) -> None:
         """Our callers are on this machine while we listen on loopback: so is what they reach."""
         config = self.snapshot.config

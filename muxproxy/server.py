@@ -91,7 +91,7 @@ async def open_doors(runtime: Runtime) -> list[Door]:
         App(runtime, control_here=config.admin is None),
         limits,
         tunnels=runtime.tunnels,
-        permit_address=runtime.permit_address,
+        permit_address=runtime.tunnels.permits,
     )
     doors = [door]
     runtime.door_stats = lambda: _stats(doors)

@@ -40,9 +40,9 @@ class _Listener:
 class Door:
     """Serves one ASGI app on any number of addresses. Must be made on a running loop.
 
-    `tunnels` decides about CONNECT; None refuses every one with 501. `permit_address(ip)` then
-    decides about each address that a tunnel's host resolved to. The app is never cancelled because
-    its client left; `abort_all` cancels it.
+    `tunnels` decides about CONNECT; None refuses every one with 501. `permit_address(host, ip,
+    port)` then decides about each address that a tunnel's host resolved to. The app is never
+    cancelled because its client left; `abort_all` cancels it.
     """
 
     def __init__(

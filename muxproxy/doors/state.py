@@ -23,8 +23,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Any, Any, Any], Awaitable[None]]
 
 Verdict = Literal["tunnel", "intercept"] | MuxError
-# An IP address that a tunnel's host resolved to: may we connect there?
-PermitAddress = Callable[[str], bool]
+# A tunnel's host, and an IP address and port that it leads to: may we connect there?
+PermitAddress = Callable[[str, str, int], bool]
 
 
 class Tunnels(Protocol):

@@ -121,7 +121,7 @@ async def dial(state: DoorState, host: str, port: int) -> socket.socket:
         async with asyncio.timeout(state.limits.connect_timeout):
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             permit = state.permit_address
-            allowed = [a for a in found if permit is None or permit(str(a[4][0]))]
+            allowed = [a for a in found if permit is None or permit(host, str(a[4][0]), port)]
             if found and not allowed:
                 raise Refused(403, "forbidden", "tunnels to this address are not allowed")
             sock = await aiohappyeyeballs.start_connection(

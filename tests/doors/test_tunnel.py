@@ -182,7 +182,7 @@ async def test_without_a_policy_there_are_no_tunnels() -> None:
 async def test_a_forbidden_address_is_refused_after_resolution() -> None:
     options: dict[str, Any] = {
         "tunnels": Policy(),
-        "permit_address": lambda ip: not ip.startswith("127."),
+        "permit_address": lambda host, ip, port: not ip.startswith("127."),
     }
     async with (
         far_end(upper) as port,
