@@ -37,6 +37,9 @@ def read(body: bytes) -> n.Answer:
         return answer
     output = n.Output(finish=finish(document))
     formatted = _blocks(document.get("content"), output)
+    told = refusal(document)
+    if told is not None:
+        output.parts.append(n.Refusal(text=told))
     if formatted and not any(part.__class__ is n.Call for part in output.parts):
         output.finish.reason = "stop"
     answer.outputs.append(output)
@@ -51,6 +54,14 @@ def finish(native: dict[str, Any]) -> n.Finish:
         stop_sequence=text_of(native.get("stop_sequence")) or None,
         native=word or None,
     )
+
+
+def refusal(native: dict[str, Any]) -> str | None:
+    """Why the model refused, where it said so."""
+    details = native.get("stop_details")
+    if native.get("stop_reason") != "refusal" or not isinstance(details, dict):
+        return None
+    return text_of(details.get("explanation")) or None
 
 
 def _blocks(content: object, output: n.Output) -> bool:

@@ -13,7 +13,7 @@ import msgspec
 from muxproxy.dialects import faults
 from muxproxy.dialects import neutral as n
 from muxproxy.dialects.anthropic import words
-from muxproxy.dialects.anthropic.answer import finish
+from muxproxy.dialects.anthropic.answer import finish, refusal
 from muxproxy.dialects.reading import text_of
 from muxproxy.dialects.usage import normalise
 
@@ -184,6 +184,9 @@ class Reader:
         delta = document.get("delta")
         if isinstance(delta, dict) and delta.get("stop_reason"):
             self._ended = True
+            told = refusal(delta)
+            if told is not None:
+                found.append(n.RefusalDelta(text=told))
             end = finish(delta)
             if self._formatted and not self._calls and end.reason == "tools":
                 end.reason = "stop"

@@ -211,9 +211,7 @@ def _choice(output: n.Output, request: n.Request) -> dict[str, Any]:
         if text:
             message["reasoning_content"] = text
         if any(part.signature is not None or part.sealed is not None for part in thoughts):
-            message["reasoning_details"] = [
-                entry for at, part in enumerate(thoughts) for entry in details(part, at)
-            ]
+            message["reasoning_details"] = details(thoughts)
     notes = [words.annotation(c) for c in output.citations if c.url is not None]
     if notes:
         message["annotations"] = notes

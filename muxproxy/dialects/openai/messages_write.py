@@ -99,9 +99,7 @@ def _thoughts(
 ) -> None:
     text = "".join(part.text for part in thoughts)
     if quirks.thoughts == "reasoning_details":
-        message["reasoning_details"] = [
-            entry for at, part in enumerate(thoughts) for entry in details(part, at)
-        ]
+        message["reasoning_details"] = details(thoughts)
     elif quirks.thoughts == "none" or not text:
         request.drop("thinking")
     elif quirks.thoughts == "content":

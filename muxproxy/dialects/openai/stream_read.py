@@ -38,24 +38,21 @@ class _Choice:
 class Reader:
     """Feed it the stream's events in order; then `finish()`."""
 
-    __slots__ = ("_choices", "_failed", "_id", "_over", "_searched", "_started", "_tier")
+    __slots__ = ("_choices", "_id", "_over", "_started", "_tier")
 
     def __init__(self) -> None:
         self._started = False
         self._over = False  # [DONE] or an error: nothing counts after it
-        self._failed = False
         self._id: str | None = None
         self._tier: str | None = None
         self._choices: dict[int, _Choice] = {}
-        self._searched: list[n.Citation] | None = None
 
     def feed(self, event: str | None, data: bytes) -> list[n.Event]:
         """What one server-sent event says."""
         if self._over or not data:
             return []
         if data[:6] == _DONE:
-            self._over = True
-            return [n.Done()]
+            return self._done()
         try:
             document = _decode(data)
         except (msgspec.DecodeError, RecursionError):
@@ -87,6 +84,16 @@ class Reader:
             return []
         self._over = True
         return [n.Done()] if all(c.finished for c in self._choices.values()) else []
+
+    def _done(self) -> list[n.Event]:
+        """[DONE]; a choice that never said why it ended (Snowflake) has ended all the same."""
+        self._over = True
+        found: list[n.Event] = [
+            n.Finish(choice=index, reason=words.reason("stop", state.calls.any))
+            for index, state in self._choices.items()
+            if not state.finished
+        ]
+        return [*found, n.Done()]
 
     def _fail(self, problem: n.Failure) -> list[n.Event]:
         self._over = True

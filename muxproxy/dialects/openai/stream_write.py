@@ -22,6 +22,7 @@ class Writer:
 
     __slots__ = (
         "_choices",
+        "_counts",
         "_created",
         "_dead",
         "_head",
@@ -43,6 +44,7 @@ class Writer:
         self._totals: Usage | None = None
         self._thoughts: dict[tuple[int, int], list[str]] = {}
         self._choices: set[int] = set()
+        self._counts: dict[tuple[int, str], int] = {}
         self._dead = False
         self._head = b""
         # OpenAI tells "usage": null on every chunk of a stream that will have usage.
@@ -117,7 +119,8 @@ class Writer:
             id=event.id,
             maker=event.maker,
         )
-        entries = details(block, event.part)
+        entries = details([block], self._counts.get((event.choice, "details"), 0))
+        self._next(event.choice, "details", len(entries))
         return self._chunk(event.choice, b'{"reasoning_details":%b}' % _encode(entries))
 
     def _refusal(self, event: n.RefusalDelta) -> bytes:
@@ -149,9 +152,10 @@ class Writer:
     def _media(self, event: n.MediaDelta) -> bytes:
         media = event.media
         if media.kind == "audio":
-            delta = {"audio": {"data": media.data or ""}}
+            delta: dict[str, Any] = {"audio": {"data": media.data or ""}}
         elif media.kind == "image":
-            delta = {"images": [picture(media)]}  # type: ignore[dict-item]
+            at = self._next(event.choice, "images")
+            delta = {"images": [{"index": at, **picture(media)}]}
         else:
             return b""
         return self._chunk(event.choice, _encode(delta))
@@ -159,7 +163,16 @@ class Writer:
     def _citation(self, event: n.Citation) -> bytes:
         if event.url is None:
             return b""
-        return self._chunk(event.choice, _encode({"annotations": [words.annotation(event)]}))
+        at = self._next(event.choice, "annotations")
+        note = {"index": at, **words.annotation(event)}
+        return self._chunk(event.choice, b'{"annotations":[%b]}' % _encode(note))
+
+    def _next(self, choice: int, field: str, step: int = 1) -> int:
+        """The index of the next entry of a list that comes in pieces: openai's accumulator
+        demands one on every entry."""
+        at = self._counts.get((choice, field), 0)
+        self._counts[choice, field] = at + step
+        return at
 
     def _finish(self, event: n.Finish) -> bytes:
         head = b"" if event.choice in self._choices else self._role(event.choice)

@@ -55,8 +55,16 @@ def from_details(details: list[Any]) -> list[n.Part]:
     return [part for part in found if isinstance(part, n.Thinking) and (part.text or _proof(part))]
 
 
-def details(thinking: n.Thinking, index: int) -> list[dict[str, Any]]:
-    """One block as reasoning_details: its text with the signature, what is sealed beside it."""
+def details(thoughts: list[n.Thinking], index: int = 0) -> list[dict[str, Any]]:
+    """Blocks as reasoning_details, counted from `index`: each text with its signature, what is
+    sealed in an entry of its own. OpenAI's stream accumulator joins entries of one index."""
+    out: list[dict[str, Any]] = []
+    for thinking in thoughts:
+        out += _entries(thinking, index + len(out))
+    return out
+
+
+def _entries(thinking: n.Thinking, index: int) -> list[dict[str, Any]]:
     form = FORMATS.get(thinking.maker or "", thinking.maker or "unknown")
     out: list[dict[str, Any]] = []
     if thinking.text or thinking.signature is not None:
@@ -69,7 +77,10 @@ def details(thinking: n.Thinking, index: int) -> list[dict[str, Any]]:
     if thinking.sealed is not None:
         out.append(
             _named(
-                {"type": "reasoning.encrypted", "data": thinking.sealed}, thinking.id, form, index
+                {"type": "reasoning.encrypted", "data": thinking.sealed},
+                thinking.id,
+                form,
+                index + len(out),
             )
         )
     return out
