@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from muxproxy.config.kinds import HIDDEN, internal, mark_of
-from muxproxy.config.model import Config, Secret
+from muxproxy.config.marks import Secret
+from muxproxy.config.model import Config
 from muxproxy.config.reader import type_of
 
 MASK = "***"

@@ -8,70 +8,34 @@ string under a field is its documentation and its description in the schema. Nob
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
-from msgspec import Meta
+
+from muxproxy.config.marks import (
+    Address,
+    Amount,
+    Digest,
+    Duration,
+    Egress,
+    Glob,
+    HeaderName,
+    Hidden,
+    HostGlob,
+    HostPort,
+    Internal,
+    RateText,
+    Scope,
+    Size,
+    State,
+    Strict,
+    Url,
+    WindowText,
+    Zone,
+)
 
 
-class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Unknown keys are errors."""
-
-
-class Secret(str):
-    """A string that shows as *** in repr, str, f-strings and %-formatting.
-
-    Real string operations (`+`, `.encode()`, `==`, hashing) see the value; `reveal()` gives it
-    as a plain str.
-    """
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "'***'"
-
-    def __str__(self) -> str:
-        return "***"
-
-    def __format__(self, spec: str) -> str:
-        return format("***", spec)
-
-    def reveal(self) -> str:
-        """The value itself."""
-        return str.__getitem__(self, slice(None))
-
-
-def _kind(name: str, *examples: str | int) -> Meta:
-    """Marks a text field that `config.load` reads with the parser of that name."""
-    extra: dict[str, Any] = {"examples": list(examples)} if examples else {}
-    return Meta(extra={"kind": name}, extra_json_schema=extra)
-
-
-Duration = Annotated[str, _kind("duration", "250ms", "30s", "5m", "12h", "7d")]
-Size = Annotated[str | int, _kind("size", "64KiB", "64MiB", "10MB", 65536)]
-RateText = Annotated[str, _kind("rate", "10/s", "600/min", "200k/hour")]
-WindowText = Annotated[
-    str, _kind("window", "minute", "hour", "day", "week", "month", "rolling 24h", "prepaid", "run")
-]
-Amount = Annotated[str | int | float, _kind("amount", "$10", "200k tokens")]
-Zone = Annotated[str, _kind("zone", "UTC", "Europe/Berlin")]
-Url = Annotated[str, _kind("url", "https://api.openai.com/v1")]
-Egress = Annotated[str, _kind("egress", "http://proxy.corp:3128", "none")]
-Address = Annotated[str, _kind("address", "127.0.0.1:8787", "[::1]:8787", "unix:/run/mux.sock")]
-State = Annotated[str, _kind("state", "./muxproxy.db")]
-HeaderName = Annotated[str, _kind("header", "x-user")]
-Digest = Annotated[str, _kind("sha256")]
-Hidden = Annotated[str, _kind("secret")]
-Glob = Annotated[str, _kind("glob", "gpt-4o*")]
-HostGlob = Annotated[str, _kind("hostglob", "api.example.com", "*.example.com")]
-HostPort = Annotated[str, _kind("hostport", "10.0.0.5:443")]
-# Set by the loader, never by a user: not in the schema, refused in the file.
-Internal = Annotated[str, _kind("internal")]
-
-Scope = Literal["all", "key", "user", "team", "tag", "model", "provider", "rule", "run"]
-
-
-class Tls(_Strict, frozen=True, kw_only=True):
+class Tls(Strict, frozen=True, kw_only=True):
     """A TLS listener: PEM files; `client_ca` turns on mutual TLS."""
 
     cert: str
@@ -84,7 +48,7 @@ class Tls(_Strict, frozen=True, kw_only=True):
     """Offer HTTP/2 by ALPN."""
 
 
-class Listen(_Strict, frozen=True, kw_only=True):
+class Listen(Strict, frozen=True, kw_only=True):
     """Where to listen, with TLS."""
 
     address: Address = "127.0.0.1:8787"
@@ -92,7 +56,7 @@ class Listen(_Strict, frozen=True, kw_only=True):
     tls: Tls | None = None
 
 
-class JwtAuth(_Strict, frozen=True, kw_only=True):
+class JwtAuth(Strict, frozen=True, kw_only=True):
     """How callers' tokens are verified with `mode: jwt`."""
 
     jwks: str | None = None
@@ -103,7 +67,7 @@ class JwtAuth(_Strict, frozen=True, kw_only=True):
     """Required `aud`."""
 
 
-class Auth(_Strict, frozen=True, kw_only=True):
+class Auth(Strict, frozen=True, kw_only=True):
     """Who may call."""
 
     mode: Literal["open", "keys", "jwt"] = "open"
@@ -115,7 +79,7 @@ class Auth(_Strict, frozen=True, kw_only=True):
     jwt: JwtAuth | None = None
 
 
-class Key(_Strict, frozen=True, kw_only=True):
+class Key(Strict, frozen=True, kw_only=True):
     """One muxproxy key. Exactly one of `sha256` and `value`."""
 
     name: str
@@ -131,7 +95,7 @@ class Key(_Strict, frozen=True, kw_only=True):
     """Globs of aliases and models this key may use; null: all."""
 
 
-class Timeouts(_Strict, frozen=True, kw_only=True):
+class Timeouts(Strict, frozen=True, kw_only=True):
     """How long to wait for a provider."""
 
     connect: Duration = "10s"
@@ -144,7 +108,7 @@ class Timeouts(_Strict, frozen=True, kw_only=True):
     """The whole exchange; null: no bound."""
 
 
-class Pool(_Strict, frozen=True, kw_only=True):
+class Pool(Strict, frozen=True, kw_only=True):
     """Connections kept per origin."""
 
     max_connections: int = 1000
@@ -152,7 +116,7 @@ class Pool(_Strict, frozen=True, kw_only=True):
     idle_expiry: Duration = "50s"
 
 
-class Provider(_Strict, frozen=True, kw_only=True):
+class Provider(Strict, frozen=True, kw_only=True):
     """One upstream API."""
 
     dialect: Literal["openai", "responses", "anthropic", "gemini"]
@@ -188,7 +152,7 @@ class Provider(_Strict, frozen=True, kw_only=True):
     """The unset environment variable that `api_key` named; None: the key is set or not needed."""
 
 
-class Strategy(_Strict, frozen=True, kw_only=True):
+class Strategy(Strict, frozen=True, kw_only=True):
     """An alias resolved by a strategy."""
 
     strategy: Literal[
@@ -206,7 +170,7 @@ class Strategy(_Strict, frozen=True, kw_only=True):
     """One per entry of `models`."""
 
 
-class Rule(_Strict, frozen=True, kw_only=True):
+class Rule(Strict, frozen=True, kw_only=True):
     """First match wins; `continue: true` goes on after its effects."""
 
     name: str
@@ -228,7 +192,7 @@ class Rule(_Strict, frozen=True, kw_only=True):
     """A choice made from text stays with its conversation."""
 
 
-class Budget(_Strict, frozen=True, kw_only=True):
+class Budget(Strict, frozen=True, kw_only=True):
     """A ceiling in dollars ("$10") or tokens ("200k tokens")."""
 
     name: str
@@ -255,7 +219,7 @@ class Budget(_Strict, frozen=True, kw_only=True):
     """Which requests it covers; absent: all."""
 
 
-class Limit(_Strict, frozen=True, kw_only=True):
+class Limit(Strict, frozen=True, kw_only=True):
     """Rates such as 600/min, 200k/hour; `concurrent` is a count in flight."""
 
     name: str
@@ -265,7 +229,7 @@ class Limit(_Strict, frozen=True, kw_only=True):
     concurrent: int | None = None
 
 
-class Server(_Strict, frozen=True, kw_only=True):
+class Server(Strict, frozen=True, kw_only=True):
     """Bounds of the door."""
 
     max_header_bytes: Size = "64KiB"
@@ -283,7 +247,7 @@ class Server(_Strict, frozen=True, kw_only=True):
     """CONNECT to a host of no provider."""
 
 
-class Intercept(_Strict, frozen=True, kw_only=True):
+class Intercept(Strict, frozen=True, kw_only=True):
     """Tunnels (HTTPS_PROXY) that are opened and read, with certificates of the local CA."""
 
     hosts: list[HostGlob] = []
@@ -294,7 +258,7 @@ class Intercept(_Strict, frozen=True, kw_only=True):
     """Hosts whose tunnels pass unread (and unmetered!) while their clients refuse the CA."""
 
 
-class Defaults(_Strict, frozen=True, kw_only=True):
+class Defaults(Strict, frozen=True, kw_only=True):
     """Used where the caller says nothing."""
 
     model: str | None = None
@@ -303,7 +267,7 @@ class Defaults(_Strict, frozen=True, kw_only=True):
     temperature: float | None = None
 
 
-class Log(_Strict, frozen=True, kw_only=True):
+class Log(Strict, frozen=True, kw_only=True):
     """What is logged. Bodies and keys never are."""
 
     format: Literal["text", "json"] = "text"
@@ -312,7 +276,7 @@ class Log(_Strict, frozen=True, kw_only=True):
     """Which calls get a log line."""
 
 
-class Config(_Strict, frozen=True, kw_only=True):
+class Config(Strict, frozen=True, kw_only=True):
     """The whole file."""
 
     include: str | list[str] = []

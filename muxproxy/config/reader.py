@@ -27,7 +27,8 @@ from muxproxy.config.kinds import (
     placeholder,
     shorten,
 )
-from muxproxy.config.model import Config, Secret
+from muxproxy.config.marks import Secret
+from muxproxy.config.model import Config
 from muxproxy.config.yamltree import MAX_NODES, Node, scalar
 
 Path = tuple[str | int, ...]

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from muxproxy.config.dump import dump
 from muxproxy.config.loaded import read
-from muxproxy.config.model import Config, Listen, Secret, Strategy
+from muxproxy.config.marks import Secret
+from muxproxy.config.model import Config, Listen, Strategy
 
 PROVIDER = "providers:\n  openai: {dialect: openai, base_url: https://api.openai.com/v1%s}\n"
 
