@@ -81,6 +81,11 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     free: bool = False  # priced at zero on purpose: never touches a dollar budget
     assumed: bool = False  # from `unknown_price: {input, output}`
 
+    @property
+    def per_request(self) -> bool:
+        """A fee for each call is part of it."""
+        return any(rates.request for rates in self.tiers)
+
     def at_tier(self, tier: str | None) -> Price:
         """The price of a service tier as a provider names it; the plain one when none differs."""
         if tier is None or not self.service:

@@ -1,8 +1,8 @@
-"""The request's body as it comes in: whole where it is read here, streamed where it is not."""
+"""The request's body as it comes in, where it is read here; see `unread` for the others."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from muxproxy.errors import MuxError
@@ -32,27 +32,3 @@ async def read_body(receive: Receive, limit: int) -> bytes:
     if len(body) > limit:
         raise MuxError("body_too_large", f"the request body is larger than {limit} bytes")
     return body
-
-
-async def begin_body(receive: Receive) -> tuple[bytes, AsyncIterator[bytes] | None]:
-    """A body nobody reads here: (whole, None) when it is there already, else (b"", the stream)."""
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise ClientLeft
-    first: bytes = message.get("body", b"")
-    if message.get("more_body", False):
-        return b"", _rest(receive, first)
-    return first, None
-
-
-async def _rest(receive: Receive, first: bytes) -> AsyncIterator[bytes]:
-    if first:
-        yield first
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":  # upstream must not see a complete request
-            raise ClientLeft
-        more = message.get("more_body", False)
-        if chunk := message.get("body", b""):
-            yield chunk

@@ -24,11 +24,12 @@ from muxproxy.headers import Headers
 from muxproxy.inspection import all_text, inspect
 from muxproxy.money import parse_dollars
 from muxproxy.proxy.booking import Booking, Downgraded
-from muxproxy.proxy.incoming import ClientLeft, Receive, begin_body, read_body
+from muxproxy.proxy.incoming import ClientLeft, Receive, read_body
 from muxproxy.proxy.outbound import Outbound, prepare
 from muxproxy.proxy.relay import Relay, Sink
 from muxproxy.proxy.reply import relay_for
 from muxproxy.proxy.snapshot import Service, served_by
+from muxproxy.proxy.unread import begin
 from muxproxy.upstream import Reply, Request, UpstreamError
 
 if TYPE_CHECKING:
@@ -152,14 +153,9 @@ class Exchange:
             self.body = await read_body(self.receive, self.proxy.max_body)
             ask = inspect(route, self.body)
         else:
-            self.body, self.upload = await begin_body(self.receive)
-            ask = Ask(
-                dialect=route.dialect,
-                endpoint=route.endpoint,
-                path=route.path,
-                model=route.model,
-                body_bytes=len(self.body),
-            )
+            begun = await begin(self.receive, self.fields)
+            self.body, self.upload = begun.body, begun.stream
+            ask = begun.ask(route)
         self.ask = ask
         now = time.time()
         self.caller = with_user(self.caller, ask.user)

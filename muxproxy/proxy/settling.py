@@ -48,10 +48,26 @@ def judge(exchange: Exchange, booking: Booking) -> Verdict:
     if usage is not None and tap.usage_complete:
         return Verdict(end, status, code, usage, words.PROVIDER, nothing_owed=False)
     assert exchange.reply is not None
+    if ask.endpoint == words.OTHER and usage is None and exchange.reply.status < 400:
+        return _unmetered(end, status, code, booking)
     if exchange.reply.status >= 400 or (ask.endpoint not in words.GENERATING and usage is None):
         return Verdict(end, status, code, usage, _source(usage), nothing_owed=True)
     counted, source = _counted(exchange, booking, tap, ask, usage)
     return Verdict(end, status, code, counted, source, nothing_owed=False)
+
+
+def _unmetered(end: str, status: int, code: str | None, booking: Booking) -> Verdict:
+    """A path that is passed through unread was served, and its answer tells no usage: an upload,
+    a batch, an image. What it costs is said by a price per request, or is unknown: never 0."""
+    held, price = booking.held, booking.price
+    if held is None or (price is not None and price.free):  # a list, a look-up; a local model
+        return Verdict(end, status, code, None, None, nothing_owed=True)
+    if price is None or price.assumed:
+        return Verdict(end, status, code, None, None, nothing_owed=False)
+    if price.per_request:
+        return Verdict(end, status, code, Usage(), words.COUNTED, nothing_owed=False)
+    # By the token, and nobody counted any: speech, or an answer that was not read.
+    return Verdict(end, status, code, None, words.ESTIMATED, nothing_owed=False, at_hold=True)
 
 
 def _source(usage: Usage | None) -> str | None:

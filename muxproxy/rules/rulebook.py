@@ -315,11 +315,12 @@ def _restrict(plan: Plan, allowed: tuple[str, ...], asked: str | None) -> None:
     # Who may ask for a name may have what the operator's rules make of it.
     if may(asked) or may(plan.alias):
         return
-    kept = tuple(
-        t
-        for t in plan.candidates
-        if t.model is None or may(t.model) or may(f"{t.provider}/{t.model}")
-    )
+    kept = []
+    for target in plan.candidates:
+        # A pinned provider, or a body passed through unread, keeps the name that was asked for.
+        name = target.model if target.model is not None else asked
+        if name is None or may(name) or may(f"{target.provider}/{name}"):
+            kept.append(target)
     if not kept:
         raise MuxError("forbidden", "this key may not use that model")
-    plan.candidates = kept
+    plan.candidates = tuple(kept)
