@@ -75,7 +75,7 @@ def cache_of(control: object) -> Cache | None:
     if control.__class__ is not dict:
         return None
     ttl = control.get("ttl")
-    return "1h" if ttl in {"1h", "12h"} else "5m"
+    return "1h" if ttl == "1h" or ttl == "12h" else "5m"  # noqa: PLR1714 (may be unhashable)
 
 
 def data_url(url: str) -> tuple[str | None, str] | None:

@@ -72,9 +72,8 @@ def _blocks(content: object, output: n.Output) -> bool:
         kind = block.get("type") if isinstance(block, dict) else None
         if kind == "text":
             text = text_of(block.get("text"))
-            for note in block.get("citations") or ():
-                if isinstance(note, dict):
-                    output.citations.append(words.citation(note, at, at + len(text)))
+            for note in words.notes(block):
+                output.citations.append(words.citation(note, at, at + len(text)))
             at += len(text)
             if text:
                 output.parts.append(n.Text(text=text))

@@ -1,7 +1,7 @@
 """Neutral turns as Anthropic's messages.
 
 Their rules: turns alternate (consecutive ones are joined), tool results come first in the user
-message after the calls, text is never blank, the first message is the user's.
+message after the calls, text is never blank.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ _decode = msgspec.json.Decoder().decode
 Native = dict[str, Any]
 
 _IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
-OPENING = "(The conversation begins.)"
 
 
 class Conversation:
@@ -139,10 +138,8 @@ class Conversation:
         return block
 
     def _ends(self) -> None:
-        """The first message must be the user's; the last may be the beginning of the answer."""
+        """The last message may be the beginning of the answer."""
         messages = self.messages
-        if messages and messages[0]["role"] == "assistant":
-            messages.insert(0, {"role": "user", "content": OPENING})
         if messages and messages[-1]["role"] == "assistant":
             blocks = messages[-1]["content"]
             if not self._model.prefill:

@@ -112,8 +112,7 @@ class Reader:
         found: list[n.Event] = []
         if kind == "text":
             self._said(text_of(native.get("text")), found)
-            notes = native.get("citations")
-            block.citations += [c for c in notes or () if isinstance(c, dict)]
+            block.citations += words.notes(native)
         elif kind == "tool_use":
             self._call(block, native, found)
         elif kind == "thinking":
@@ -141,7 +140,7 @@ class Reader:
         found.append(n.CallStart(index=block.index, id=text_of(native.get("id")), name=name))
 
     def _delta(self, document: dict[str, Any]) -> list[n.Event]:
-        block = self._blocks.get(document.get("index", 0))
+        block = self._blocks.get(_number(document.get("index")))
         delta = document.get("delta")
         if block is None or delta.__class__ is not dict:
             return []

@@ -47,7 +47,7 @@ def usage(counts: Usage | None) -> dict[str, Any]:
         "cache_creation_input_tokens": (short or 0) + (long or 0),
         "cache_read_input_tokens": counts.cache_read or 0,
     }
-    if short or long:
+    if long is not None:
         out["cache_creation"] = {
             "ephemeral_5m_input_tokens": short or 0,
             "ephemeral_1h_input_tokens": long or 0,
@@ -75,6 +75,12 @@ def citation(native: dict[str, Any], start: int, end: int, choice: int = 0) -> C
         start=start,
         end=end,
     )
+
+
+def notes(block: dict[str, Any]) -> list[dict[str, Any]]:
+    """The citations of a text block."""
+    found = block.get("citations")
+    return [note for note in found if isinstance(note, dict)] if isinstance(found, list) else []
 
 
 def located(found: Citation) -> dict[str, Any]:

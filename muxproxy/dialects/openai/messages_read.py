@@ -173,7 +173,7 @@ def _content(request: n.Request, message: Message, at: int) -> list[n.Part]:
 
 def _part(native: dict[str, Any]) -> n.Part | None:
     """One content part; None where this form has nothing like it."""
-    kind = native.get("type")
+    kind = text_of(native.get("type"))
     if kind in {"text", "input_text", "output_text"}:
         return n.Text(text=text_of(native.get("text")))
     if kind == "refusal":

@@ -42,13 +42,11 @@ def _user(
             continue
         texts = [p for p in part.parts if p.__class__ is n.Text]
         media = [p for p in part.parts if p.__class__ is n.Media]
-        out.append(
-            {
-                "role": "tool",
-                "tool_call_id": name_of(part.id),
-                "content": _result(texts, media),
-            }
-        )
+        content: Any = _result(texts, media)
+        if part.cache is not None and quirks.cache_control:
+            control = {"type": "ephemeral", "ttl": part.cache}
+            content = [{"type": "text", "text": content, "cache_control": control}]
+        out.append({"role": "tool", "tool_call_id": name_of(part.id), "content": content})
         shown += media
     # role tool takes text only: what a tool shows is shown by the user, after all results
     rest = shown + rest

@@ -123,7 +123,7 @@ def read(body: bytes, model: str | None = None, stream: bool = False) -> n.Reque
         modalities=asked.modalities,
         user=asked.user or asked.safety_identifier,
         metadata=asked.metadata,
-        tier=asked.service_tier,
+        tier="default" if asked.service_tier == "on_demand" else asked.service_tier,  # Groq
         stream=bool(asked.stream) or stream,
         stream_usage=bool((asked.stream_options or {}).get("include_usage")),
         cache=cache_of(asked.cache_control),

@@ -67,7 +67,7 @@ class Reader:
         usage = document.get("usage")
         if not self._started and (choices or usage):
             self._start(document, found)
-        if choices:
+        if choices.__class__ is list:
             for at, choice in enumerate(choices):
                 if choice.__class__ is dict:
                     self._choice(choice, at, document, found)

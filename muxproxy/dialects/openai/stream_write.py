@@ -9,7 +9,7 @@ import msgspec
 from muxproxy.dialects import neutral as n
 from muxproxy.dialects.openai import fault, words
 from muxproxy.dialects.openai.answer import picture
-from muxproxy.dialects.openai.thoughts import details
+from muxproxy.dialects.openai.thoughts import details, proofs
 from muxproxy.exchange import Usage
 
 _encode = msgspec.json.encode
@@ -25,12 +25,12 @@ class Writer:
         "_counts",
         "_created",
         "_dead",
+        "_entries",
         "_head",
         "_id",
         "_legacy",
         "_model",
         "_tail",
-        "_thoughts",
         "_totals",
         "_want_usage",
     )
@@ -42,7 +42,7 @@ class Writer:
         self._want_usage = request.stream_usage
         self._legacy = request.legacy_functions
         self._totals: Usage | None = None
-        self._thoughts: dict[tuple[int, int], list[str]] = {}
+        self._entries: dict[tuple[int, int], int] = {}
         self._choices: set[int] = set()
         self._counts: dict[tuple[int, str], int] = {}
         self._dead = False
@@ -105,23 +105,36 @@ class Writer:
         return self._role(0)
 
     def _thinking(self, event: n.ThinkingDelta) -> bytes:
+        """Under both names that clients know. The format stands in the last entry only: openai's
+        accumulator joins strings of one index."""
         if not event.text:
             return b""
-        self._thoughts.setdefault((event.choice, event.part), []).append(event.text)
-        return self._chunk(event.choice, b'{"reasoning_content":%b}' % _encode(event.text))
+        text = _encode(event.text)
+        delta = (
+            b'{"reasoning_content":%b,"reasoning_details":'
+            b'[{"type":"reasoning.text","text":%b,"index":%d}]}'
+            % (text, text, self._entry(event.choice, event.part))
+        )
+        return self._chunk(event.choice, delta)
 
     def _seal(self, event: n.ThinkingSeal) -> bytes:
-        """The whole block with its proof, for a client that sends reasoning_details back."""
+        """The proof of a block, for a client that sends reasoning_details back."""
         block = n.Thinking(
-            text="".join(self._thoughts.pop((event.choice, event.part), ())),
-            signature=event.signature,
-            sealed=event.sealed,
-            id=event.id,
-            maker=event.maker,
+            signature=event.signature, sealed=event.sealed, id=event.id, maker=event.maker
         )
+        begun = (event.choice, event.part) in self._entries
         entries = details([block], self._counts.get((event.choice, "details"), 0))
-        self._next(event.choice, "details", len(entries))
+        if begun:  # the text of this entry has been told
+            entries = proofs(block, self._entry(event.choice, event.part), entries)
+        self._next(event.choice, "details", len(entries) - begun)
         return self._chunk(event.choice, b'{"reasoning_details":%b}' % _encode(entries))
+
+    def _entry(self, choice: int, part: int) -> int:
+        """The index in reasoning_details of a thinking block."""
+        at = self._entries.get((choice, part))
+        if at is None:
+            at = self._entries[choice, part] = self._next(choice, "details")
+        return at
 
     def _refusal(self, event: n.RefusalDelta) -> bytes:
         return self._chunk(event.choice, b'{"refusal":%b}' % _encode(event.text))

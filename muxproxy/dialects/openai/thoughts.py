@@ -46,6 +46,8 @@ def from_details(details: list[Any]) -> list[n.Part]:
         if last is not None and index is not None and index == at and last.signature is None:
             last.text += text
             last.signature = signature
+            last.id = last.id or _string(entry.get("id"))
+            last.maker = last.maker or maker_of(entry)
             continue
         last = n.Thinking(
             text=text, signature=signature, id=_string(entry.get("id")), maker=maker_of(entry)
@@ -84,6 +86,16 @@ def _entries(thinking: n.Thinking, index: int) -> list[dict[str, Any]]:
             )
         )
     return out
+
+
+def proofs(thinking: n.Thinking, index: int, alone: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The last words on an entry whose text has been told: whose it is, with what signature.
+    What is sealed keeps its entry in `alone`, and the two share an id."""
+    form = FORMATS.get(thinking.maker or "", thinking.maker or "unknown")
+    if thinking.sealed is not None:
+        return [_named({"type": "reasoning.summary"}, thinking.id, form, index), *alone]
+    entry: dict[str, Any] = {"type": "reasoning.text", "signature": thinking.signature}
+    return [_named(entry, thinking.id, form, index)]
 
 
 def _named(entry: dict[str, Any], name: str | None, form: str, index: int) -> dict[str, Any]:

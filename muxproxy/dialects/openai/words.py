@@ -46,7 +46,8 @@ def usage(counts: Usage) -> dict[str, Any]:
     """prompt_tokens includes what was cached, completion_tokens the reasoning."""
     prompt, output = counts.input_total, counts.output_total
     read: dict[str, Any] = {"cached_tokens": counts.cache_read or 0}
-    read["audio_tokens"] = counts.audio_in or 0
+    if counts.audio_in is not None:
+        read["audio_tokens"] = counts.audio_in
     if counts.cache_write_5m is not None or counts.cache_write_1h is not None:
         read["cache_write_tokens"] = (counts.cache_write_5m or 0) + (counts.cache_write_1h or 0)
         if counts.cache_write_1h:
@@ -56,12 +57,9 @@ def usage(counts: Usage) -> dict[str, Any]:
             }
     if counts.images is not None:
         read["image_tokens"] = counts.images
-    wrote: dict[str, Any] = {
-        "reasoning_tokens": counts.reasoning or 0,
-        "audio_tokens": counts.audio_out or 0,
-        "accepted_prediction_tokens": 0,
-        "rejected_prediction_tokens": 0,
-    }
+    wrote: dict[str, Any] = {"reasoning_tokens": counts.reasoning or 0}
+    if counts.audio_out is not None:
+        wrote["audio_tokens"] = counts.audio_out
     if counts.images_out is not None:
         wrote["image_tokens"] = counts.images_out
     out: dict[str, Any] = {
