@@ -46,6 +46,7 @@ _CONTROL = frozenset(
         "/v1/providers",
         "/v1/calls",
         "/v1/config/reload",
+        "/v1/explain",
         "/user/stats",
     }
 )

@@ -30,6 +30,7 @@ from muxproxy.ledger import Ledger
 from muxproxy.limits import Limits, ProviderHeadroom
 from muxproxy.metrics import Metrics
 from muxproxy.proxy import Proxy, Snapshot
+from muxproxy.proxy.explaining import Asked, explain
 from muxproxy.proxy.plain import is_outside, refuse_inside
 from muxproxy.reloading import (
     Built,
@@ -335,6 +336,10 @@ class Runtime:
             raise MuxError("invalid_request", f"amount: {error}") from None
         spend = self.proxy.budgets.top_up(name, scope, ceiling.value, time.time())
         await self.ledger.book([spend])
+
+    async def explain(self, asked: Asked) -> dict[str, object]:
+        """What would happen to a request, and why; nothing is sent. Raises MuxError."""
+        return await explain(self.proxy, asked)
 
     def authorize_control(self, headers: Headers, query: bytes) -> None:
         """In keys mode the control plane wants a key too."""

@@ -126,6 +126,10 @@ class Budgets:
         held.release()
         return True
 
+    def covering(self, call: Call, now: float) -> list[Counter]:
+        """The counters that `hold` would look at."""
+        return self._counters(call, now)
+
     def _counters(self, call: Call, now: float) -> list[Counter]:
         found = []
         for account in self._active:

@@ -19,6 +19,7 @@ COMMANDS = {
     "serve": ("serve", "serve the proxy"),
     "sim": ("sim", "simulated providers, for trying out, tests and benchmarks"),
     "check": ("check", "check a configuration, all faults at once"),
+    "explain": ("explain", "what would happen to a request, and why"),
     "calls": ("calls", "the calls in the ledger, newest first"),
     "usage": ("usage", "costs and tokens from the ledger, grouped"),
     "budgets": ("budgets", "budgets: limit, spent, held, reset"),

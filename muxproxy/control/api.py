@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any, Protocol
 
+import msgspec
 import orjson
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -23,6 +24,7 @@ from muxproxy.control.queries import call_id, filters_of, limit_of, require_json
 from muxproxy.errors import MuxError
 from muxproxy.exchange import Receipt
 from muxproxy.ledger.reports import AsyncReader, receipt_json
+from muxproxy.proxy.explaining import Asked
 
 
 class Source(metrics_page.Source, Listed, BudgetSource, Protocol):
@@ -33,6 +35,7 @@ class Source(metrics_page.Source, Listed, BudgetSource, Protocol):
     def ledger_path(self) -> str: ...
     def find_call(self, id: int) -> Receipt | None: ...
     async def reload(self) -> None: ...
+    async def explain(self, asked: Asked) -> Mapping[str, object]: ...
 
 
 class Control:
@@ -66,6 +69,7 @@ def build(source: Source) -> Control:
         Route("/v1/calls", control.calls),
         Route("/v1/calls/{id}", control.call),
         Route("/v1/config/reload", control.reload, methods=["POST"]),
+        Route("/v1/explain", control.explain, methods=["POST"]),
         Route("/v1/analytics/costs", analytics.costs),
         Route("/v1/analytics/budgets", analytics.budgets),
         Route("/v1/analytics/budgets", analytics.put_budget, methods=["POST"]),
@@ -123,6 +127,15 @@ class _Control:
         if receipt is None:
             raise MuxError("not_found", "no call has this id (yet: it may still be under way)")
         return reply(receipt_json(receipt))
+
+    async def explain(self, request: Request) -> Response:
+        require_json(request.headers)
+        try:
+            asked = msgspec.json.decode(await request.body(), type=Asked)
+        except msgspec.MsgspecError as error:
+            hint = '{"path": "/v1/chat/completions", "headers": {}, "body": {...}}'
+            raise MuxError("invalid_request", f"expected {hint}: {error}") from None
+        return reply(await self._source.explain(asked))
 
     async def reload(self, request: Request) -> Response:
         require_json(request.headers)

@@ -85,6 +85,9 @@ _OWN: dict[str, dict[str, dict[str, Any]]] = {
             ],
         )
     },
+    "/v1/explain": {
+        "post": _op("What would happen to a request, and why: method, path, headers, body.")
+    },
     "/v1/config/reload": {"post": _op("Read the configuration again.")},
 }
 

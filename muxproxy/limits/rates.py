@@ -273,8 +273,14 @@ class Limits:
             ticket._second = [(meter, n) for meter, n in taken if not meter.rule.by_caller]
         return ticket
 
+    def peek(self, call: LimitedCall, now: float) -> None:
+        """Raises what `admit` would, and takes nothing."""
+        _take(self.by_caller + self.by_plan, call, now, dry=True)
 
-def _take(rules: tuple[_Rule, ...], call: LimitedCall, now: float) -> list[tuple[_Meter, int]]:
+
+def _take(
+    rules: tuple[_Rule, ...], call: LimitedCall, now: float, *, dry: bool = False
+) -> list[tuple[_Meter, int]]:
     est = call.estimate
     # With max_tokens as sent no answer takes more output than that.
     tokens = est.tokens_in + (est.tokens_out if call.ask.max_tokens is None else est.worst_out)
@@ -300,6 +306,8 @@ def _take(rules: tuple[_Rule, ...], call: LimitedCall, now: float) -> list[tuple
             ):
                 raise _refusal(meter, reserve, now)
             taken.append((meter, reserve))
+    if dry:
+        return []
     for meter, reserve in taken:
         meter.flying += 1
         if meter.requests is not None:

@@ -16,6 +16,7 @@ from muxproxy.headers import Headers
 from muxproxy.rules.conditions import Hit, Miss, compile_condition
 from muxproxy.rules.context import AllText, BudgetView, Context, NoBudgets, no_text
 from muxproxy.rules.globs import glob
+from muxproxy.rules.recorded import Memory, RecordedContext, Unstored
 from muxproxy.rules.resolve import Choice, Resolver
 from muxproxy.rules.strategist import Heuristic, Strategist
 
@@ -130,6 +131,22 @@ class Rulebook:
         plan = self._plan(effects, context, pinned)
         if caller.models is not None and plan.deny is None:
             _restrict(plan, caller.models, ask.model)
+        return plan
+
+    def decide_again(self, context: RecordedContext, memory: Memory) -> Plan:
+        """The plan for a call of the past. Raises MuxError as `decide` does, and Unstored where
+        neither the record nor `memory` says whether a rule matches."""
+        effects = _Effects()
+        for rule in self._rules:
+            try:
+                why = rule.match(context)
+            except Unstored as missing:
+                why = memory.settle(rule.name, missing)
+            if why is not None and not _apply(rule, why, effects, context):
+                break
+        plan = self._plan(effects, context, None)
+        if context.caller.models is not None and plan.deny is None:
+            _restrict(plan, context.caller.models, context.ask.model)
         return plan
 
     def explain(
