@@ -51,7 +51,7 @@ _CONTROL = frozenset(
     }
 )
 # Base URLs with and without /v1, and the groq SDK's.
-_MODELS = frozenset({"/v1/models", "/models", "/openai/v1/models"})
+_MODELS = frozenset({"/v1/models", "/models", "/openai/v1/models", "/v1beta/models"})
 _CONTROL_PREFIXES = ("/v1/calls/", "/v1/analytics/")
 _ALIVE = frozenset({"/", "/health", "/healthz", "/ready", "/readyz"})
 _JSON = [(b"content-type", b"application/json")]

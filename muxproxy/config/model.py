@@ -131,6 +131,8 @@ class Provider(Strict, frozen=True, kw_only=True):
     """As the global `unknown_price`, for this provider."""
     usage_injection: Literal["auto", "on", "off"] = "auto"
     """Ask for usage in streams (stream_options.include_usage) and take the extra chunk out."""
+    responses: Literal["auto", "on", "off"] = "auto"
+    """Whether an openai provider has /responses; else calls of that API are translated to chat."""
     hosts: list[str] = []
     """Further hosts of absolute-form requests and tunnels that mean this provider."""
     headers: dict[str, str] = {}
@@ -297,6 +299,9 @@ class Config(Strict, frozen=True, kw_only=True):
     intercept: Literal["auto", "off"] | list[HostGlob] | Intercept = "auto"
     """auto: tunnels to providers are read once `muxproxy ca` was run; off: none is, calls in them
     escape all budgets; a list of further hosts, or a mapping."""
+    translation: Literal["lenient", "strict", "off"] = "lenient"
+    """Where caller and provider speak different formats: lenient: translate, tell what was lost in
+    x-muxproxy-dropped. strict: 400 where something would be lost. off: never translate."""
     drain_timeout: Duration = "30s"
     """How long running exchanges may take to end at shutdown."""
     durability: Literal["strict", "relaxed", "power"] = "strict"

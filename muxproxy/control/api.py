@@ -27,6 +27,10 @@ from muxproxy.ledger.reports import AsyncReader, receipt_json
 from muxproxy.proxy.explaining import Asked
 
 
+# Of model lists: with and without /v1, the groq SDK's, Gemini's.
+_BASES = ("/v1", "", "/openai/v1", "/v1beta")
+
+
 class Source(metrics_page.Source, Listed, BudgetSource, Protocol):
     """What the control plane needs of the running muxproxy."""
 
@@ -63,7 +67,7 @@ def build(source: Source) -> Control:
         Route("/metrics", control.metrics),
         Route("/docs", control.docs),
         Route("/openapi.json", control.openapi),
-        *(Route(f"{base}/models", control.models) for base in ("/v1", "", "/openai/v1")),
+        *(Route(f"{base}/models", control.models) for base in _BASES),
         Route("/providers", control.providers),
         Route("/v1/providers", control.providers),
         Route("/v1/calls", control.calls),

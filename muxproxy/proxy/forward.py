@@ -22,6 +22,7 @@ _PREFIX = b"x-muxproxy-"
 _DROP = HOP_BY_HOP | _OURS
 _CODINGS = (b"gzip", b"identity")
 _PLAIN_CONNECTION = (b"keep-alive", b"close")
+_AZURE = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
 _OURS_DOWN = (_PREFIX, b"x-budget-")
 
 
@@ -95,13 +96,17 @@ def caller_headers(headers: Headers, fields: Mapping[bytes, bytes], ours: Header
     return out
 
 
-def credential_for(dialect: str, key: str, fields: Mapping[bytes, bytes]) -> tuple[bytes, bytes]:
-    """The provider's key where its API reads it.
+def credential_for(
+    dialect: str, key: str, fields: Mapping[bytes, bytes], host: str = ""
+) -> tuple[bytes, bytes]:
+    """The provider's key where its API reads it: Azure OpenAI's in `api-key`.
 
     Anthropic takes `x-api-key` or a bearer token; the form the caller used is kept, since SDKs
     from 2.x on pair the bearer with their own version header.
     """
     raw = key.encode()
+    if host.endswith(_AZURE):
+        return (b"api-key", raw)
     if dialect == "gemini":
         return (b"x-goog-api-key", raw)
     if dialect == "anthropic" and (b"x-api-key" in fields or b"authorization" not in fields):

@@ -19,6 +19,7 @@ from muxproxy.headers import CREDENTIALS, VIA, Headers
 from muxproxy.proxy.fields import fill_defaults, named_for
 from muxproxy.proxy.forward import credential_for, upstream_headers
 from muxproxy.proxy.snapshot import Service
+from muxproxy.proxy.translating import Crossing, cross, crossed_headers, crossed_target, spoken
 
 if TYPE_CHECKING:
     from muxproxy.proxy.road import Exchange
@@ -40,12 +41,16 @@ class Outbound(msgspec.Struct):
     model: str | None
     strip_usage: bool  # the usage chunk was our wish: take it out on the way back
     metadata: bool  # add router_metadata to a JSON answer
+    crossing: Crossing | None = None  # the provider speaks another dialect than the caller
 
 
 def prepare(exchange: Exchange, service: Service, target: Target) -> Outbound:
     """Build the attempt's request. Raises MuxError where an edit cannot be made."""
     ask, plan, route = exchange.ask, exchange.plan, exchange.route
     assert ask is not None and plan is not None
+    dialect = spoken(service, ask, exchange.snapshot.config.translation)
+    if dialect is not None and dialect != ask.dialect:
+        return _crossed(exchange, service, target, dialect)
     edits: list[str] = []
     model = target.model if target.model is not None else ask.model
     rewritten = target.model if target.model != ask.model else None
@@ -69,6 +74,31 @@ def prepare(exchange: Exchange, service: Service, target: Target) -> Outbound:
         model=model,
         strip_usage=strip,
         metadata=metadata,
+    )
+
+
+def _crossed(exchange: Exchange, service: Service, target: Target, dialect: str) -> Outbound:
+    """The attempt's request in another dialect than the caller's."""
+    ask, plan = exchange.ask, exchange.plan
+    assert ask is not None and plan is not None
+    edits: list[str] = []
+    model = target.model if target.model is not None else ask.model
+    body = _with_fields(exchange.body, exchange, ask, plan, model, False, edits)
+    crossing, body = cross(exchange, service, dialect, body, model)
+    assert model is not None
+    if model != ask.model:
+        edits.append("model")
+    edits.append("translated")
+    edits += [f"dropped:{name}" for name in crossing.dropped]
+    return Outbound(
+        target=crossed_target(service, dialect, model, stream=ask.stream),
+        headers=crossed_headers(exchange, service, dialect),
+        body=body,
+        edits=tuple(edits),
+        model=model,
+        strip_usage=False,
+        metadata=not ask.stream and (plan.chosen or exchange.route.enhanced),
+        crossing=crossing,
     )
 
 
@@ -128,7 +158,7 @@ def _headers(exchange: Exchange, service: Service, *, identity: bool) -> Headers
     drop, added = service.drop, service.added
     key = service.config.api_key
     if key:
-        added = [credential_for(service.dialect, key, fields), *added]
+        added = [credential_for(service.dialect, key, fields, service.host), *added]
     elif exchange.caller.ours:
         # Through us as a proxy the caller may have shown our key beside the provider's own.
         auth, headers = exchange.snapshot.auth, exchange.scope["headers"]

@@ -16,6 +16,8 @@ from muxproxy.headers import Headers
 
 # A JSON answer up to this size may be collected to add router_metadata (DESIGN section 8).
 COLLECT_LIMIT = 256 * 1024
+# One to be translated has no other way; answers with images in base64 reach some MiB.
+TRANSLATE_LIMIT = 64 * 1024 * 1024
 
 
 class Sink(Protocol):
@@ -58,13 +60,18 @@ class Stripper(Protocol):
     def flush(self) -> bytes: ...
 
 
+Collect = Callable[[int, Headers, bytes], tuple[int, Headers, bytes]]
+
+
 class Relay:
     """One reply on its way to the caller; the upstream's Consumer.
 
     `head` is (status, headers) still to be written. With `collect` the body is held until it is
-    complete (or larger than COLLECT_LIMIT) and passed through `collect`, which may add fields to
-    head and body. `error_event` renders a mid-stream failure in the caller's dialect, or is None
-    where the body has no events. `whole` judges a body that only the connection's end delimits.
+    complete and passed through `collect`, which may edit head and body or raise MuxError; a body
+    larger than COLLECT_LIMIT passes as it came, or with `translated` larger than TRANSLATE_LIMIT
+    is an error. `stripper` may take parts out of a stream or translate it. `error_event` renders
+    a mid-stream failure in the caller's dialect, or is None where the body has no events. `whole`
+    judges a body that has ended.
     """
 
     __slots__ = (
@@ -79,6 +86,7 @@ class Relay:
         "_sink",
         "_stripper",
         "_tap",
+        "_translated",
         "_whole",
         "bytes_out",
         "done",
@@ -95,7 +103,8 @@ class Relay:
         head: tuple[int, Headers],
         *,
         stripper: Stripper | None = None,
-        collect: Callable[[int, Headers, bytes], tuple[Headers, bytes]] | None = None,
+        collect: Collect | None = None,
+        translated: bool = False,
         error_event: Callable[[MuxError], bytes] | None = None,
         drain: float | None = None,
         whole: Callable[[], bool] | None = None,
@@ -108,6 +117,7 @@ class Relay:
         self._collect = collect
         self._collected: list[bytes] = []
         self._held = 0
+        self._translated = translated
         self._last = b""
         self._error_event = error_event
         self._drain = drain
@@ -155,8 +165,11 @@ class Relay:
         if self._collect is None and not self.started:
             self._start()
         if self._collect is not None:
-            status, headers = self._head
-            headers, body = self._collect(status, headers, b"".join(self._collected))
+            try:
+                status, headers, body = self._collect(*self._head, b"".join(self._collected))
+            except MuxError as error:
+                self.broken(error)
+                return
             self._head = (status, headers)
             self._start()
             self.bytes_out += len(body)
@@ -177,7 +190,11 @@ class Relay:
     def _hold_back(self, data: bytes) -> None:
         self._collected.append(data)
         self._held += len(data)
-        if self._held > COLLECT_LIMIT:  # too large to edit: pass it through after all
+        if self._translated:
+            if self._held > TRANSLATE_LIMIT:
+                error = MuxError("upstream_protocol", "the answer is too large to be translated")
+                self.stop(exchange.ERROR, error)
+        elif self._held > COLLECT_LIMIT:  # too large to edit: pass it through after all
             self._collect = None
             self._start()
             self.bytes_out += self._held

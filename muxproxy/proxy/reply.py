@@ -11,10 +11,12 @@ from muxproxy.dialects import errors as dialect_errors
 from muxproxy.errors import MuxError
 from muxproxy.headers import Headers
 from muxproxy.money import dollars
+from muxproxy.proxy import translated
 from muxproxy.proxy.forward import caller_headers
 from muxproxy.proxy.outbound import Outbound
 from muxproxy.proxy.relay import COLLECT_LIMIT, Relay
 from muxproxy.proxy.snapshot import Service
+from muxproxy.proxy.translating import Crossing
 from muxproxy.tap import Tap, make_tap
 from muxproxy.tap.stripper import UsageStripper
 from muxproxy.upstream import Reply
@@ -25,8 +27,10 @@ if TYPE_CHECKING:
 
 def relay_for(exchange: Exchange, service: Service, outbound: Outbound, reply: Reply) -> Relay:
     """The relay for this reply; its head is queued towards the caller."""
-    ask, plan, booking = exchange.ask, exchange.plan, exchange.booking
-    assert ask is not None and plan is not None and exchange.target is not None
+    if outbound.crossing is not None:
+        return _crossed(exchange, service, outbound, outbound.crossing, reply)
+    ask, booking = exchange.ask, exchange.booking
+    assert ask is not None
     fields = dict(reply.headers)
     content_type = fields.get(b"content-type")
     encoding = fields.get(b"content-encoding")
@@ -34,11 +38,7 @@ def relay_for(exchange: Exchange, service: Service, outbound: Outbound, reply: R
     events = content_type is not None and content_type.startswith(b"text/event-stream")
     tap = make_tap(ask.endpoint, ask.dialect, content_type, encoding, reply.status)
     booking.tap = tap
-    booking.observe_reply(service, outbound, reply)
-    overhead = perf_counter_ns() - exchange.accepted_ns - (reply.head_ns - reply.sent_ns)
-    booking.overhead_us = max(overhead // 1000, 0)
-    ours = booking.headers(plan, exchange.target)
-    ours.append((b"x-muxproxy-overhead-ms", b"%.3f" % (booking.overhead_us / 1000)))
+    ours = _ours(exchange, service, outbound, reply)
     strip = outbound.strip_usage and events and plain
     return Relay(
         exchange.sink,
@@ -53,6 +53,66 @@ def relay_for(exchange: Exchange, service: Service, outbound: Outbound, reply: R
         drain=service.drain,
         whole=partial(_ended, tap) if events and plain and _until_close(fields) else None,
     )
+
+
+def _crossed(
+    exchange: Exchange, service: Service, outbound: Outbound, crossing: Crossing, reply: Reply
+) -> Relay:
+    """The relay of an answer in another dialect than the caller's."""
+    fields = dict(reply.headers)
+    content_type = fields.get(b"content-type")
+    encoding = fields.get(b"content-encoding")
+    provider = crossing.provider.dialect
+    tap = make_tap(crossing.endpoint, provider, content_type, encoding, reply.status)
+    exchange.booking.tap = tap
+    headers = caller_headers(reply.headers, fields, _ours(exchange, service, outbound, reply))
+    events = content_type is not None and content_type.startswith(b"text/event-stream")
+    if encoding not in (None, b"identity"):  # although we asked for none
+        reply.cancel()
+        raise MuxError("upstream_protocol", "the provider compressed an answer to be translated")
+    streams = events and reply.status < 400
+    stream = translated.stream_for(exchange, crossing) if streams else None
+    return Relay(
+        exchange.sink,
+        reply,
+        tap,
+        (reply.status, translated.head(exchange, headers, crossing, stream is not None)),
+        stripper=stream,
+        collect=None if stream is not None else partial(_translate, exchange, outbound, crossing),
+        translated=True,
+        error_event=None if stream is None else stream.failed,
+        drain=service.drain,
+        whole=None if stream is None else stream.whole,
+    )
+
+
+def _translate(
+    exchange: Exchange,
+    outbound: Outbound,
+    crossing: Crossing,
+    status: int,
+    headers: Headers,
+    body: bytes,
+) -> tuple[int, Headers, bytes]:
+    status, body = translated.translated_body(exchange, crossing, status, body)
+    cost = exchange.booking.cost_now() if status < 400 else None
+    if status < 400 and outbound.metadata:
+        return _add_metadata(exchange, status, headers, body)
+    headers = _with_length(headers, len(body))
+    if cost is not None:
+        headers.append((b"x-muxproxy-cost-usd", b"%.9f" % (cost / 1e9)))
+    return status, headers, body
+
+
+def _ours(exchange: Exchange, service: Service, outbound: Outbound, reply: Reply) -> Headers:
+    """The headers we add, now that the head is there."""
+    booking = exchange.booking
+    booking.observe_reply(service, outbound, reply)
+    overhead = perf_counter_ns() - exchange.accepted_ns - (reply.head_ns - reply.sent_ns)
+    booking.overhead_us = max(overhead // 1000, 0)
+    ours = booking.headers(exchange.plan, exchange.target)
+    ours.append((b"x-muxproxy-overhead-ms", b"%.3f" % (booking.overhead_us / 1000)))
+    return ours
 
 
 def _until_close(fields: dict[bytes, bytes]) -> bool:
@@ -90,9 +150,8 @@ def _collectable(status: int, fields: dict[bytes, bytes]) -> bool:
 
 def _add_metadata(
     exchange: Exchange, status: int, headers: Headers, body: bytes
-) -> tuple[Headers, bytes]:
+) -> tuple[int, Headers, bytes]:
     """router_metadata into a JSON object, the cost into a header; anything else as it came."""
-    del status
     booking, plan, target = exchange.booking, exchange.plan, exchange.target
     assert plan is not None and target is not None and exchange.ask is not None
     cost = booking.cost_now()
@@ -108,12 +167,12 @@ def _add_metadata(
     try:
         body = set_members(body, {"router_metadata": metadata})
     except ValueError:  # not a JSON object after all
-        return _with_length(headers, len(body)), body
+        return status, _with_length(headers, len(body)), body
     booking.edits += ("router_metadata",)
     headers = _with_length(headers, len(body))
     if cost is not None:
         headers.append((b"x-muxproxy-cost-usd", b"%.9f" % (cost / 1e9)))
-    return headers, body
+    return status, headers, body
 
 
 def _with_length(headers: Headers, length: int) -> Headers:

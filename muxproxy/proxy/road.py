@@ -24,11 +24,13 @@ from muxproxy.headers import Headers
 from muxproxy.inspection import all_text, inspect
 from muxproxy.money import parse_dollars
 from muxproxy.proxy.booking import Booking, Downgraded
+from muxproxy.proxy.counting import counted_here
 from muxproxy.proxy.incoming import ClientLeft, Receive, read_body
 from muxproxy.proxy.outbound import Outbound, prepare
 from muxproxy.proxy.relay import Relay, Sink
 from muxproxy.proxy.reply import relay_for
-from muxproxy.proxy.snapshot import Service, served_by
+from muxproxy.proxy.snapshot import Service
+from muxproxy.proxy.translating import spoken
 from muxproxy.proxy.unread import begin
 from muxproxy.upstream import Reply, Request, UpstreamError
 
@@ -188,9 +190,10 @@ class Exchange:
         usable, skipped = [], []
         for target in planned:
             service = snapshot.services[target.provider]
-            if service.dialect not in served_by(ask):
+            dialect = spoken(service, ask, snapshot.config.translation)
+            if dialect is None:
                 skipped.append(f"{target.provider} speaks {service.dialect}")
-            elif service.off and target.provider != own:
+            elif service.off and (target.provider != own or dialect != ask.dialect):
                 skipped.append(f"{target.provider} is off: {service.off} is not set")
             else:
                 usable.append(target)
@@ -208,6 +211,8 @@ class Exchange:
     async def _serve(self) -> None:
         """Candidate by candidate until one has answered; then the splice."""
         assert self.ask is not None and self.plan is not None
+        if self.ask.endpoint == words.COUNT_TOKENS and counted_here(self):
+            return
         waiting = self._candidates(self.plan.candidates)
         failure: MuxError | None = None
         while waiting:

@@ -88,8 +88,8 @@ def _ending(exchange: Exchange) -> tuple[str, int, str | None]:
         return end, exchange.status, None if error is None else error.code
     if exchange.left:
         return words.CLIENT_LEFT, 499, None
-    if error is None:
-        return words.ERROR, exchange.status, None
+    if error is None:  # answered here, without a provider
+        return words.FINISHED if exchange.status == 200 else words.ERROR, exchange.status, None
     refused = exchange.attempts == 0
     return words.REFUSED if refused else words.ERROR, error.status, error.code
 

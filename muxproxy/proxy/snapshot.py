@@ -12,6 +12,7 @@ from muxproxy import exchange
 from muxproxy.auth import Authenticator
 from muxproxy.browser import BrowserRules, is_loopback
 from muxproxy.config.model import Config, Provider
+from muxproxy.dialects import quirks
 from muxproxy.exchange import Ask
 from muxproxy.headers import Headers
 from muxproxy.prices import Prices
@@ -59,6 +60,9 @@ class Service:
         "origin",
         "paths",
         "port",
+        "quirks",
+        "responses",
+        "speaks",
     )
 
     def __init__(
@@ -84,12 +88,18 @@ class Service:
         # The unset variable that its api_key names: usable only with the caller's own key.
         self.off = config.missing_key
         self.injects_usage = injects_usage
+        # How this openai-compatible API differs, and whether it has /responses.
+        self.quirks = quirks.of_host(host)
+        self.responses = config.responses == "on" or (
+            config.responses == "auto" and self.quirks.responses
+        )
         self.drain = drain
         self.added: Headers = [
             (k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in config.headers.items()
         ]
         self.drop: frozenset[bytes] = frozenset()  # set by the snapshot, which knows the rules
         self.paths: dict[tuple[str, str | None, str, str | None], bytes] = {}
+        self.speaks: dict[tuple[str, str], str | None] = {}  # filled by translating.spoken
 
 
 class Snapshot:

@@ -1,6 +1,7 @@
 """Names to candidates: aliases flattened, `provider/model` split, bare names sent home.
 
-The home of a request is the first provider of its caller's dialect. Everything that does not
+The home of a request is the first provider of its caller's dialect, or where there is none the
+first provider, which then is spoken to in its own dialect. Everything that does not
 depend on the request is worked out when the rules are compiled.
 """
 
@@ -53,8 +54,11 @@ class Resolver:
         self.providers = frozenset(config.providers)
         self._aliases = config.models
         self._strategist = strategist
+        first = None
+        if config.translation != "off":
+            first = next(iter(config.providers), None)
         self._homes: dict[str, str | None] = {
-            dialect: next((n for n, p in config.providers.items() if p.dialect in served), None)
+            dialect: next((n for n, p in config.providers.items() if p.dialect in served), first)
             for dialect, served in SERVED_BY.items()
         }
         self._ready: dict[tuple[tuple[str, ...], str | None], Choice | tuple[_Part, ...]] = {}
