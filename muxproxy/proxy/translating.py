@@ -145,17 +145,21 @@ def crossed_headers(exchange: Exchange, service: Service, dialect: str) -> Heade
     added: Headers = [_JSON, *service.added]
     if dialect == words.ANTHROPIC and not any(n == b"anthropic-version" for n, _ in added):
         added.append(_ANTHROPIC_VERSION)
-    key = service.config.api_key or _callers_key(exchange)
+    key = service.config.api_key or _callers_key(exchange, service)
     if key:
         added.append(credential_for(dialect, key, {}, service.host))
     return upstream_headers(exchange.scope["headers"], fields, drop, added, identity=True)
 
 
-def _callers_key(exchange: Exchange) -> str | None:
+def _callers_key(exchange: Exchange, service: Service) -> str | None:
     """The caller's own key, where the caller itself named the provider; else it stays here."""
-    plan = exchange.plan
-    assert plan is not None
-    if exchange.caller.ours or plan.chosen:
+    ask = exchange.ask
+    assert ask is not None
+    name = service.name
+    named = name in (exchange.route.provider, exchange.provider) or (
+        ask.model is not None and ask.model.startswith(name + "/")
+    )
+    if exchange.caller.ours or not named:
         return None
     for name in (b"x-api-key", b"x-goog-api-key", b"api-key"):
         if (value := exchange.fields.get(name)) is not None:

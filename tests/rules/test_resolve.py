@@ -55,8 +55,8 @@ def test_names(names, dialect, want):
         ("a: anthropic, b: openai, c: openai", "openai", "b"),
         ("a: openai, b: responses", "responses", "a"),
         ("b: responses, a: openai", "responses", "b"),
-        ("b: responses", "openai", None),
-        ("b: openai", "anthropic", None),
+        ("b: responses", "openai", "b"),  # translated
+        ("b: openai, a: gemini", "anthropic", "b"),
         ("a: gemini", "gemini", "a"),
         ("a: openai", "unheard", None),
     ],

@@ -94,7 +94,8 @@ def test_a_request_goes_where_it_says(given_, want, chosen, alias, reason):
 
 
 def test_nobody_serves_it():
-    book = compile_rules(config(base="providers: {o: {dialect: openai, base_url: http://x}}"))
+    only = "translation: off\nproviders: {o: {dialect: openai, base_url: http://x}}"
+    book = compile_rules(config(base=only))
     with pytest.raises(MuxError) as caught:
         decide(book, ask(dialect="anthropic", endpoint="messages", model="x"))
     assert caught.value.code == "model_not_found"

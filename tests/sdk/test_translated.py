@@ -459,11 +459,8 @@ def test_generate_content_stream(proxy: Served, gemini: genai.Client, provider: 
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])
 @pytest.mark.parametrize("stream", [False, True])
 def test_functions(proxy: Served, gemini: genai.Client, provider: str, stream: bool) -> None:
-    more: Any = {
-        "model": MODELS[provider],
-        "contents": "How?",
-        "config": config(DECLARED, tools="2"),
-    }
+    more: Any = {"model": MODELS[provider], "contents": "How?"}
+    more["config"] = config(DECLARED, tools="2")
     if stream:
         chunks = list(gemini.models.generate_content_stream(**more))
         calls = [call for chunk in chunks for call in chunk.function_calls or []]

@@ -18,6 +18,7 @@ OURS = "mux-key-of-ann-1234567890"
 HASHED = "mux-key-of-bob-0987654321"
 DIGEST = hashlib.sha256(HASHED.encode()).hexdigest()
 YAML = f"""
+translation: off
 auth: {{mode: keys, user_header: x-user, run_header: x-session}}
 keys:
   - {{name: ann, value: "${{ANN_KEY}}", team: red, tags: [t1, t2]}}

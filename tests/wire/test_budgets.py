@@ -190,7 +190,7 @@ async def test_thresholds_are_told_once(tmp_path: Path, caplog: pytest.LogCaptur
 
 async def test_downgrade_goes_on_with_the_models_of_an_alias(tmp_path: Path) -> None:
     yaml = budget(f"${DEAR / 1e9:.9f}", on_exceed="{downgrade: small}")
-    yaml += "models:\n  small: [openai/cheap, anthropic/cheap]\n"
+    yaml += "models:\n  small: [openai/cheap, anthropic/cheap]\ntranslation: off\n"
     async with stack(tmp_path, yaml, providers=PROVIDERS) as proxy:
         answers = await spend(proxy, 3)
         assert [a.status for a in answers] == [200, 200, 200]

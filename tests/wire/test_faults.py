@@ -36,6 +36,7 @@ PROVIDERS = """
 PATIENT = "idle: 20s, first_byte: 20s"
 BRIEF = "idle: 250ms, first_byte: 250ms"
 YAML = """
+translation: off
 models:
   pair: [ofirst/bad, osecond/good, afirst/bad, asecond/good, gfirst/bad, gsecond/good]
 prices:

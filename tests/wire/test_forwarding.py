@@ -194,6 +194,7 @@ async def test_a_body_that_is_no_json_is_a_400_in_the_callers_dialect(
 
 async def test_rules_route_and_deny(tmp_path: Path) -> None:
     yaml = """
+translation: off
 models:
   small: [mistral/mistral-small-latest, anthropic/claude-3-5-haiku-latest]
   large: [openai/gpt-4o, anthropic/claude-sonnet-4-5]
