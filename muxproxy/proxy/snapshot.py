@@ -12,7 +12,6 @@ from muxproxy import exchange
 from muxproxy.auth import Authenticator
 from muxproxy.browser import BrowserRules, is_loopback
 from muxproxy.config.model import Config, Provider
-from muxproxy.dialects import quirks
 from muxproxy.exchange import Ask
 from muxproxy.headers import Headers
 from muxproxy.prices import Prices
@@ -33,6 +32,21 @@ _NOT_PRIVATE = frozenset(
     b"accept accept-encoding accept-language anthropic-beta anthropic-version api-key "
     b"authorization content-encoding content-type cookie openai-beta openai-organization "
     b"openai-project referer user-agent x-api-key x-goog-api-key x-request-id".split()
+)
+
+
+# Openai-compatible providers that are known to have no /responses (their API references).
+_WITHOUT_RESPONSES = (
+    "api.mistral.ai",
+    "api.together.xyz",
+    "api.cerebras.ai",
+    "api.perplexity.ai",
+    "generativelanguage.googleapis.com",
+    "api.cohere.com",
+    "api.cohere.ai",
+    "api.z.ai",
+    "api.moonshot.ai",
+    "api.writer.com",
 )
 
 
@@ -60,7 +74,6 @@ class Service:
         "origin",
         "paths",
         "port",
-        "quirks",
         "responses",
         "speaks",
     )
@@ -88,10 +101,8 @@ class Service:
         # The unset variable that its api_key names: usable only with the caller's own key.
         self.off = config.missing_key
         self.injects_usage = injects_usage
-        # How this openai-compatible API differs, and whether it has /responses.
-        self.quirks = quirks.of_host(host)
         self.responses = config.responses == "on" or (
-            config.responses == "auto" and self.quirks.responses
+            config.responses == "auto" and not self.host.endswith(_WITHOUT_RESPONSES)
         )
         self.drain = drain
         self.added: Headers = [

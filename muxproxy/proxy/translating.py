@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from muxproxy import exchange as words
+from muxproxy.dialects import quirks
 from muxproxy.dialects.neutral import Request
 from muxproxy.dialects.paths import Route, classify, upstream_path
 from muxproxy.dialects.translators import ENDPOINTS, TRANSLATABLE, Translator, translator
@@ -96,7 +97,9 @@ def cross(
     caller, provider = translator(ask.dialect), translator(dialect)
     request = caller.read_request(body, model, ask.stream)
     request.model = model
-    ways = {"quirks": service.quirks} if dialect == words.OPENAI else {}
+    ways = {}
+    if dialect == words.OPENAI:
+        ways["quirks"] = quirks.find(service.host, service.port, model)
     written = provider.write_request(request, **ways)
     if ask.stream and dialect == words.OPENAI and service.injects_usage:
         written["stream_options"] = {"include_usage": True}
@@ -161,8 +164,9 @@ def _callers_key(exchange: Exchange, service: Service) -> str | None:
     )
     if exchange.caller.ours or not named:
         return None
-    for name in (b"x-api-key", b"x-goog-api-key", b"api-key"):
-        if (value := exchange.fields.get(name)) is not None:
+    for header in (b"x-api-key", b"x-goog-api-key", b"api-key"):
+        value: bytes | None = exchange.fields.get(header)
+        if value is not None:
             return value.decode("latin-1")
     scheme, _, token = exchange.fields.get(b"authorization", b"").partition(b" ")
     return token.strip().decode("latin-1") if scheme.lower() == b"bearer" else None
