@@ -113,13 +113,15 @@ class Turn(msgspec.Struct, kw_only=True):
 
 
 class Tool(msgspec.Struct, kw_only=True):
-    """A function the model may call; `schema` is JSON Schema."""
+    """A function the model may call; `schema` is JSON Schema. `custom`: the caller's own form is
+    an OpenAI custom tool, whose input is free text: `schema` then has the one property `input`."""
 
     name: str
     description: str | None = None
     schema: dict[str, Any] | None = None
     strict: bool | None = None
     cache: Cache | None = None
+    custom: bool = False
 
 
 class Choice(msgspec.Struct, kw_only=True):

@@ -1,0 +1,1 @@
+"""Gemini generateContent: its requests, answers, streams and errors against the neutral form."""

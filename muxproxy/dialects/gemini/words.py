@@ -1,0 +1,128 @@
+"""Gemini's words and counts against the neutral ones, both ways."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import Any
+
+from muxproxy.dialects.neutral import Citation, Reason, Thinking
+from muxproxy.dialects.seals import tag, untag
+from muxproxy.exchange import Usage
+
+MAKER = "gemini"
+# Google's documented stand-in for a signature that is not at hand
+# (ai.google.dev/gemini-api/docs/thought-signatures).
+STAND_IN = "skip_thought_signature_validator"
+
+REASONS: dict[str, Reason] = {
+    "STOP": "stop",
+    "MAX_TOKENS": "length",
+    "SAFETY": "filter",
+    "RECITATION": "filter",
+    "BLOCKLIST": "filter",
+    "PROHIBITED_CONTENT": "filter",
+    "SPII": "filter",
+    "IMAGE_SAFETY": "filter",
+    "IMAGE_PROHIBITED_CONTENT": "filter",
+    "IMAGE_RECITATION": "filter",
+    "MODEL_ARMOR": "filter",
+    "LANGUAGE": "error",
+    "MALFORMED_FUNCTION_CALL": "error",
+    "UNEXPECTED_TOOL_CALL": "error",
+    "TOO_MANY_TOOL_CALLS": "error",
+    "MISSING_THOUGHT_SIGNATURE": "error",
+    "NO_IMAGE": "error",
+    "OTHER": "error",
+}
+FINISHES: dict[Reason, str] = {
+    "stop": "STOP",
+    "stop_sequence": "STOP",
+    "length": "MAX_TOKENS",
+    "tools": "STOP",
+    "filter": "SAFETY",
+    "pause": "STOP",
+    "error": "OTHER",
+}
+_CAMEL = re.compile(r"_([a-z])")
+
+
+def reason(native: str, called: bool) -> Reason:
+    """Why a candidate ended: with calls it says STOP too."""
+    known = REASONS.get(native.upper(), "stop")
+    return "tools" if called and known == "stop" else known
+
+
+def camel(fields: dict[str, Any]) -> dict[str, Any]:
+    """Both spellings are accepted by the API: max_output_tokens as maxOutputTokens."""
+    if not any("_" in name for name in fields):
+        return fields
+    return {_CAMEL.sub(lambda m: m[1].upper(), name): value for name, value in fields.items()}
+
+
+def usage_metadata(usage: Usage) -> dict[str, Any]:
+    """promptTokenCount includes what was cached; thoughts stand beside the candidates."""
+    out: dict[str, Any] = {
+        "promptTokenCount": usage.input_total,
+        "candidatesTokenCount": usage.output_total - (usage.reasoning or 0),
+        "totalTokenCount": usage.input_total + usage.output_total,
+    }
+    if usage.cache_read is not None:
+        out["cachedContentTokenCount"] = usage.cache_read
+    if usage.reasoning is not None:
+        out["thoughtsTokenCount"] = usage.reasoning
+    return out
+
+
+def seal_of(thinking: Thinking) -> str | None:
+    """thoughtSignature for a thought: bytes in base64, so another maker's proof is wrapped."""
+    if thinking.maker == MAKER:
+        return thinking.signature
+    text = tag(thinking)
+    return base64.b64encode(text.encode()).decode() if text else None
+
+
+def unseal(thinking: Thinking, signature: str) -> None:
+    """Puts a thoughtSignature into `thinking`, whoever made it. google-genai writes bytes in the
+    URL-safe alphabet."""
+    try:
+        plain = base64.b64decode(signature.replace("-", "+").replace("_", "/")).decode()
+    except (binascii.Error, ValueError):
+        plain = ""
+    if not untag(thinking, plain):
+        thinking.signature, thinking.maker = signature, MAKER
+
+
+def citations(candidate: dict[str, Any], choice: int) -> list[Citation]:
+    """The web pages of groundingMetadata, with the passages that rest on them."""
+    grounding = candidate.get("groundingMetadata")
+    if not isinstance(grounding, dict):
+        return []
+    chunks = grounding.get("groundingChunks")
+    pages = []
+    for chunk in chunks if isinstance(chunks, list) else ():
+        web = chunk.get("web") if isinstance(chunk, dict) else None
+        pages.append(web if isinstance(web, dict) else {})
+    found = []
+    used = set()
+    supports = grounding.get("groundingSupports")
+    for support in supports if isinstance(supports, list) else ():
+        segment = support.get("segment") if isinstance(support, dict) else None
+        segment = segment if isinstance(segment, dict) else {}
+        for number in support.get("groundingChunkIndices") or ():
+            if number.__class__ is int and 0 <= number < len(pages):
+                used.add(number)
+                found.append(_citation(pages[number], choice, segment.get("text")))
+    found += [_citation(page, choice, None) for n, page in enumerate(pages) if n not in used]
+    return [one for one in found if one.url]
+
+
+def _citation(page: dict[str, Any], choice: int, quoted: object) -> Citation:
+    # Segments count bytes, not characters: their places are left out, their text is kept.
+    return Citation(
+        choice=choice,
+        url=page.get("uri"),
+        title=page.get("title"),
+        quoted=quoted if isinstance(quoted, str) else None,
+    )

@@ -1,0 +1,1 @@
+"""OpenAI Responses: its requests, answers, streams and errors against the neutral form."""
