@@ -26,7 +26,6 @@ from muxproxy.exchange import Receipt
 from muxproxy.ledger.reports import AsyncReader, receipt_json
 from muxproxy.proxy.explaining import Asked
 
-
 # Of model lists: with and without /v1, the groq SDK's, Gemini's.
 _BASES = ("/v1", "", "/openai/v1", "/v1beta")
 

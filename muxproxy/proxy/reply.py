@@ -80,7 +80,9 @@ def _crossed(
         stripper=stream,
         collect=None if stream is not None else partial(_translate, exchange, outbound, crossing),
         translated=True,
-        error_event=None if stream is None else stream.failed,
+        error_event=None
+        if stream is None
+        else partial(stream.failed, request_id=exchange.booking.public_id),
         drain=service.drain,
         whole=None if stream is None else stream.whole,
     )
@@ -95,6 +97,7 @@ def _translate(
     body: bytes,
 ) -> tuple[int, Headers, bytes]:
     status, body = translated.translated_body(exchange, crossing, status, body)
+    exchange.status = status
     cost = exchange.booking.cost_now() if status < 400 else None
     if status < 400 and outbound.metadata:
         return _add_metadata(exchange, status, headers, body)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from muxproxy import exchange as words
+from muxproxy.dialects import errors as dialect_errors
 from muxproxy.dialects import neutral
 from muxproxy.dialects.folding import events_of
 from muxproxy.dialects.translators import StreamReader, StreamWriter
@@ -34,9 +35,13 @@ _JSON = b"application/json"
 class Stream:
     """A provider's event stream as the caller's dialect has it; the relay's `Stripper`."""
 
-    __slots__ = ("_framer", "_reader", "_rest", "_writer", "ended")
+    __slots__ = ("_array", "_dialect", "_framer", "_reader", "_rest", "_writer", "ended")
 
-    def __init__(self, reader: StreamReader, writer: StreamWriter) -> None:
+    def __init__(
+        self, reader: StreamReader, writer: StreamWriter, dialect: str, array: bool
+    ) -> None:
+        self._dialect = dialect  # the caller's
+        self._array = array
         self._framer = Framer()
         self._reader = reader
         self._writer = writer
@@ -68,11 +73,13 @@ class Stream:
         """The whole stream that says what `answer` says."""
         return b"".join(self._written(events_of(answer)))
 
-    def failed(self, error: MuxError) -> bytes:
+    def failed(self, error: MuxError, request_id: str) -> bytes:
         """The caller's error event."""
-        return self._writer.write(
-            neutral.Failure(message=error.message, status=error.status, code=error.code)
-        )
+        if self._array:
+            failure = neutral.Failure(message=error.message, status=error.status, code=error.code)
+            return self._writer.write(failure)
+        sequence = getattr(self._writer, "sequence", 0)
+        return dialect_errors.error_event(self._dialect, "", error, request_id, sequence)
 
     def _written(self, events: list[neutral.Event]) -> list[bytes]:
         out = []
@@ -85,9 +92,10 @@ class Stream:
 
 def stream_for(exchange: Exchange, crossing: Crossing) -> Stream:
     """The translation of one event stream."""
-    ways = {"array": True} if _array(exchange, crossing) else {}
+    array = _array(exchange, crossing)
+    ways = {"array": True} if array else {}
     writer = crossing.caller.writer(crossing.request, _id(exchange), int(time.time()), **ways)
-    return Stream(crossing.provider.reader(), writer)
+    return Stream(crossing.provider.reader(), writer, crossing.caller.dialect, array)
 
 
 def head(exchange: Exchange, headers: Headers, crossing: Crossing, events: bool) -> Headers:

@@ -66,7 +66,7 @@ def spoken(service: Service, ask: Ask, mode: str) -> str | None:
     except KeyError:
         pass
     if service.dialect in served_by(ask) and (
-        ask.endpoint != words.RESPOND or service.dialect == words.RESPONSES or service.responses
+        ask.dialect != words.RESPONSES or service.dialect == words.RESPONSES or service.responses
     ):
         found: str | None = ask.dialect
     elif mode == "off" or ask.endpoint not in TRANSLATABLE:

@@ -43,6 +43,7 @@ PROVIDERS = """
 
 # A rule that denies, a budget that is always used up, aliases for every dialect.
 RULES = """
+translation: off
 models:
   small: [openai/gpt-4o-mini, anthropic/claude-3-5-haiku-latest, google/gemini-2.5-flash]
   switched-off: [off/gpt-4o]

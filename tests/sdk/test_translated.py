@@ -30,7 +30,7 @@ MODELS = {
     "google": "google/gemini-2.5-flash",
     "respond": "respond/gpt-4o",
 }
-WORDS = "Grüße aus Köln: 1 < 2 & «so»"
+WORDS = 'Rain, "mostly": 1 < 2 & so on'
 QUESTION: list[Any] = [{"role": "user", "content": "How is the weather in Köln?"}]
 TARGETS = {
     "openai": "/v1/chat/completions",
@@ -101,7 +101,7 @@ def test_chat(proxy: Served, chat: OpenAI, provider: str) -> None:
     assert answer.usage.prompt_tokens == receipt.usage.input_total
     assert answer.usage.completion_tokens == receipt.usage.output_total
     assert "Be brief" in (proxy.last().body or b"").decode()
-    assert float(raw.headers["x-muxproxy-cost-usd"]) > 0
+    assert ("x-muxproxy-cost-usd" in raw.headers) is (receipt.cost is not None)
 
 
 @others("openai")

@@ -6,9 +6,8 @@ from typing import Any
 
 import msgspec
 
-from muxproxy.dialects import ids
+from muxproxy.dialects import faults, ids
 from muxproxy.dialects import neutral as n
-from muxproxy.dialects.gemini import fault
 from muxproxy.dialects.gemini.contents_read import kind_of
 from muxproxy.dialects.gemini.request_write import arguments
 from muxproxy.dialects.gemini.words import (
@@ -39,7 +38,7 @@ def read(body: bytes) -> n.Answer:
         if not isinstance(document, dict):
             raise ValueError("not a GenerateContentResponse")
         if "error" in document:
-            answer.failure = fault.failure_of(document, None)
+            answer.failure = faults.of(document)
             continue
         answer.id = answer.id or text_of(document.get("responseId")) or None
         answer.model = answer.model or text_of(document.get("modelVersion")) or None

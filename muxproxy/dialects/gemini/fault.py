@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
-from muxproxy.dialects import neutral as n
-from muxproxy.dialects.reading import text_of
+from muxproxy.dialects import faults
+from muxproxy.dialects.neutral import Failure
 
 # google.rpc.Code names by HTTP status.
 _WORDS = {
@@ -31,53 +29,15 @@ _WORDS = {
 }
 
 
-def read(status: int, body: bytes) -> n.Failure:
-    """An error answer of Google's; an array around it (a stream's) is taken off."""
-    try:
-        value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeError):
-        return n.Failure(message=f"the provider answered {status}", status=status)
-    if isinstance(value, list) and value:
-        value = value[0]
-    return failure_of(value if isinstance(value, dict) else {}, status)
-
-
-def failure_of(document: dict[str, Any], status: int | None) -> n.Failure:
-    """The error of one document. A bad key is a 400 here: its reason says what it is."""
-    error = document.get("error")
-    if not isinstance(error, dict):
-        text = text_of(error) or f"the provider answered {status or 'an error'}"
-        return n.Failure(message=text, status=status)
-    code = error.get("code")
-    if status is None and code.__class__ is int and 400 <= code <= 599:
-        status = code
-    failure = n.Failure(
-        message=text_of(error.get("message")) or f"the provider answered {status}",
-        status=status,
-        kind=text_of(error.get("status")) or None,
-    )
-    details = error.get("details")
-    for detail in details if isinstance(details, list) else ():
-        if not isinstance(detail, dict):
-            continue
-        kind = text_of(detail.get("@type"))
-        if kind.endswith("RetryInfo"):
-            failure.retry_after = _seconds(text_of(detail.get("retryDelay")))
-        elif kind.endswith("ErrorInfo"):
-            failure.code = text_of(detail.get("reason")) or None
-    if failure.code == "API_KEY_INVALID" and failure.status == 400:
+def read(status: int, body: bytes) -> Failure:
+    """An error answer of Google's. A bad key is a 400 there: its reason says what it is."""
+    failure = faults.read(status, body)
+    if failure.status == 400 and b"API_KEY_INVALID" in body:
         failure.status = 401
     return failure
 
 
-def _seconds(text: str) -> float | None:
-    try:
-        return float(text.removesuffix("s"))
-    except ValueError:
-        return None
-
-
-def write(failure: n.Failure) -> tuple[int, dict[str, Any]]:
+def write(failure: Failure) -> tuple[int, dict[str, Any]]:
     """(status, body) for a caller of Gemini."""
     status = failure.status or 500
     word = _WORDS.get(status, "INVALID_ARGUMENT" if status < 500 else "INTERNAL")

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from muxproxy.dialects import ids
+from muxproxy.dialects import faults, ids
 from muxproxy.dialects import neutral as n
 from muxproxy.dialects.gemini import fault
 from muxproxy.dialects.gemini.answer import blocked, grounded, written_part
@@ -64,7 +64,7 @@ class Reader:
     def _document(self, document: dict[str, Any], out: list[n.Event]) -> None:
         if "error" in document:
             self._failed = True
-            out.append(fault.failure_of(document, None))
+            out.append(faults.of(document))
             return
         if not self._started:
             self._started = True
