@@ -199,6 +199,7 @@ class Request(msgspec.Struct, kw_only=True):
     stream_usage: bool = False  # the caller wants a usage chunk (OpenAI chat)
     cache: Cache | None = None  # break-points where the provider likes (top-level cache_control)
     legacy_functions: bool = False  # OpenAI's `functions`: calls are answered as function_call
+    renamed: dict[str, str] = {}  # tool names as the provider takes them -> as the caller has them
     named: dict[str, str] = {}
     dropped: list[str] = []
 
@@ -207,6 +208,12 @@ class Request(msgspec.Struct, kw_only=True):
         name = self.named.get(field, field)
         if name not in self.dropped:
             self.dropped.append(name)
+
+    def rename(self, name: str, fit: str) -> str:
+        """Notes that the tool `name` is `fit` to the provider; answers' writers undo it."""
+        if fit != name:
+            self.renamed[fit] = name
+        return fit
 
 
 # -- an answer -----------------------------------------------------------------------------------

@@ -49,10 +49,13 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     schema: bool = True  # response_format json_schema
     user: str | None = "user"
     files: bool = True  # file parts; False: images only
+    lists: bool = False  # texts alone may be a list of parts everywhere; False: one string
+    stops: int | None = 4  # stop sequences
+    prefix: bool = False  # a last assistant message with prefix: true is gone on with
 
 
 # rec openai: 400 "max_tokens is not supported with this model. Use 'max_completion_tokens'"
-OPENAI = Quirks(name="openai", limit="max_completion_tokens", user="safety_identifier")
+OPENAI = Quirks(name="openai", limit="max_completion_tokens", user="safety_identifier", lists=True)
 # doc platform.openai.com/docs/guides/reasoning and latest-model: no sampling parameters unless
 # effort is none; developer messages.
 _REASONING = msgspec.structs.replace(
@@ -65,8 +68,8 @@ _REASONING = msgspec.structs.replace(
 BY_HOST: dict[str, Quirks] = {
     "api.openai.com": OPENAI,
     # rec azure: the same bodies; older api-versions know neither safety_identifier nor developer
-    "openai.azure.com": Quirks(name="azure", limit="max_completion_tokens"),
-    "cognitiveservices.azure.com": Quirks(name="azure", limit="max_completion_tokens"),
+    "openai.azure.com": Quirks(name="azure", limit="max_completion_tokens", lists=True),
+    "cognitiveservices.azure.com": Quirks(name="azure", limit="max_completion_tokens", lists=True),
     "services.ai.azure.com": Quirks(name="azure-foundry"),
     # rec mistral: random_seed, tool_choice any, content lists, nine-character ids; unknown fields
     # are a 422. doc docs.mistral.ai/api: no logprobs, logit_bias, user, top_k, stream_options
@@ -90,6 +93,8 @@ BY_HOST: dict[str, Quirks] = {
         thoughts="content",
         ids="mistral",
         user=None,
+        lists=True,
+        prefix=True,
     ),
     # rec groq: reasoning, reasoning_format. doc console.groq.com/docs/openai: logprobs,
     # logit_bias, top_logprobs and messages[].name are a 400, n must be 1
@@ -148,6 +153,7 @@ BY_HOST: dict[str, Quirks] = {
         effort="reasoning",
         thoughts="reasoning_details",
         cache_control=True,
+        lists=True,
     ),
     # rec vercel-gateway: reasoning {effort, max_tokens} and reasoning_details as OpenRouter
     "ai-gateway.vercel.sh": Quirks(

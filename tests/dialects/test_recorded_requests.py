@@ -110,7 +110,12 @@ def _blank(part: dict[str, Any]) -> bool:
 
 # A provider that takes all that this dialect can say.
 EVERYTHING = Quirks(
-    top_k=True, effort="reasoning", thoughts="reasoning_details", cache_control=True
+    prefix=True,
+    top_k=True,
+    effort="reasoning",
+    thoughts="reasoning_details",
+    cache_control=True,
+    lists=True,
 )
 
 

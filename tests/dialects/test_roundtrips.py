@@ -23,7 +23,12 @@ from tests.dialects.folding import fold, read_stream
 
 MODEL = "claude-sonnet-4-5"
 EVERYTHING = Quirks(
-    top_k=True, effort="reasoning", thoughts="reasoning_details", cache_control=True
+    prefix=True,
+    top_k=True,
+    effort="reasoning",
+    thoughts="reasoning_details",
+    cache_control=True,
+    lists=True,
 )
 encode = msgspec.json.encode
 

@@ -115,7 +115,7 @@ def write(answer: n.Answer, request: n.Request, id: str, created: int) -> dict[s
                 {
                     "type": "tool_use",
                     "id": ids.anthropic(part.id),
-                    "name": part.name,
+                    "name": request.renamed.get(part.name, part.name),
                     "input": arguments(part),
                 }
             )

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
+from muxproxy.dialects import ids, seals
 from muxproxy.dialects import neutral as n
-from muxproxy.dialects import seals
 from muxproxy.dialects.reading import cache_of, safe, text_of, wrong
 
 _encode = msgspec.json.encode
@@ -67,7 +67,7 @@ def _text(request: n.Request, block: Native) -> list[n.Part]:
 
 
 def _call(block: Native, names: dict[str, str]) -> n.Call:
-    name, tool = text_of(block.get("id")), text_of(block.get("name"))
+    name, tool = ids.original(text_of(block.get("id"))), text_of(block.get("name"))
     names[name] = tool
     arguments = block.get("input")
     return n.Call(
@@ -79,7 +79,7 @@ def _call(block: Native, names: dict[str, str]) -> n.Call:
 
 
 def _result(request: n.Request, block: Native, names: dict[str, str]) -> n.Result:
-    name = text_of(block.get("tool_use_id"))
+    name = ids.original(text_of(block.get("tool_use_id")))
     content = block.get("content")
     parts: list[n.Part] = []
     if isinstance(content, str):

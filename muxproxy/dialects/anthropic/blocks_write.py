@@ -216,7 +216,7 @@ def _call(part: n.Call) -> Native:
     block: Native = {
         "type": "tool_use",
         "id": ids.anthropic(part.id),
-        "name": part.name,
+        "name": ids.tool(part.name, ids.ANTHROPIC_TOOL_LENGTH),
         "input": arguments(part),
     }
     if part.cache is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from muxproxy.dialects import effort
+from muxproxy.dialects import effort, ids
 from muxproxy.dialects import neutral as n
 from muxproxy.dialects.anthropic import models, schemas
 from muxproxy.dialects.anthropic.blocks_write import Conversation
@@ -131,12 +131,14 @@ def _tools(request: n.Request, model: models.Model, body: dict[str, Any]) -> Non
     for tool in request.tools:
         if allowed is not None and tool.name not in allowed:
             continue
-        out: dict[str, Any] = {"name": tool.name}
+        out: dict[str, Any] = {"name": _name(request, tool.name)}
         if tool.description is not None:
             out["description"] = tool.description
         out["input_schema"] = schemas.of_tool(tool.schema)
         if tool.strict is not None and model.schema:
             out["strict"] = tool.strict
+            if tool.strict:
+                out["input_schema"] = schemas.closed(out["input_schema"])
         if tool.cache is not None:
             out["cache_control"] = cache_control(tool.cache)
         tools.append(out)
@@ -146,22 +148,26 @@ def _tools(request: n.Request, model: models.Model, body: dict[str, Any]) -> Non
         if alone:
             body["tool_choice"] = {"type": "tool", "name": FORMAT_TOOL}
         elif choice is not None and choice.mode == "tool":
-            body["tool_choice"] = {"type": "tool", "name": choice.tool}
+            body["tool_choice"] = _choice(request, choice, tools)
         else:
             body["tool_choice"] = {"type": "any"}
     elif tools:
         body["tools"] = tools
         if choice is not None:
-            body["tool_choice"] = _choice(choice, tools)
+            body["tool_choice"] = _choice(request, choice, tools)
     if request.parallel is False and tools:
         picked = body.setdefault("tool_choice", {"type": "auto"})
         if picked["type"] != "none":
             picked["disable_parallel_tool_use"] = True
 
 
-def _choice(choice: n.Choice, tools: list[dict[str, Any]]) -> dict[str, Any]:
+def _name(request: n.Request, name: str) -> str:
+    return request.rename(name, ids.tool(name, ids.ANTHROPIC_TOOL_LENGTH))
+
+
+def _choice(request: n.Request, choice: n.Choice, tools: list[dict[str, Any]]) -> dict[str, Any]:
     if choice.mode == "tool":
-        return {"type": "tool", "name": choice.tool}
+        return {"type": "tool", "name": _name(request, choice.tool or "")}
     if choice.mode == "required":
         if choice.allowed is not None and len(tools) == 1:
             return {"type": "tool", "name": tools[0]["name"]}

@@ -46,6 +46,7 @@ class Writer:
         "_open",
         "_part",
         "_refused",
+        "_renamed",
         "_started",
         "_totals",
     )
@@ -54,6 +55,7 @@ class Writer:
         self._id = id
         self._model = request.model or ""
         self._estimate = estimate
+        self._renamed = request.renamed
         self._started = False
         self._dead = False
         self._index = -1  # of the last block
@@ -168,7 +170,7 @@ class Writer:
         block = {
             "type": "tool_use",
             "id": ids.anthropic(event.id),
-            "name": event.name,
+            "name": self._renamed.get(event.name, event.name),
             "input": {},
         }
         out = self._begin("tool_use", _encode(block))

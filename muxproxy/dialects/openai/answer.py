@@ -197,7 +197,7 @@ def _choice(output: n.Output, request: n.Request) -> dict[str, Any]:
             if part.signature is not None:
                 message["extra_content"] = {"google": {"thought_signature": part.signature}}
         elif isinstance(part, n.Call):
-            calls.append(call(part))
+            calls.append(call(part, request))
         elif isinstance(part, n.Thinking):
             thoughts.append(part)
         elif isinstance(part, n.Refusal):
@@ -230,15 +230,16 @@ def _choice(output: n.Output, request: n.Request) -> dict[str, Any]:
     }
 
 
-def call(part: n.Call) -> dict[str, Any]:
+def call(part: n.Call, request: n.Request) -> dict[str, Any]:
     """One tool call of an answer."""
+    name = request.renamed.get(part.name, part.name)
     if part.custom:
-        custom = {"name": part.name, "input": part.arguments}
+        custom = {"name": name, "input": part.arguments}
         return {"id": part.id, "type": "custom", "custom": custom}
     out: dict[str, Any] = {
         "id": part.id,
         "type": "function",
-        "function": {"name": part.name, "arguments": part.arguments},
+        "function": {"name": name, "arguments": part.arguments},
     }
     if part.signature is not None:
         out["extra_content"] = {"google": {"thought_signature": part.signature}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from muxproxy.dialects import ids
@@ -15,6 +16,7 @@ def messages(request: n.Request, quirks: Quirks, told: str | None = None) -> lis
     name_of = ids.mistral if quirks.ids == "mistral" else ids.openai
     role = "developer" if quirks.developer else "system"
     out: list[dict[str, Any]] = []
+    shown: list[n.Part] = []  # what tools showed, until all results are out
     system = request.system
     if told is not None:
         system = [*system, n.Text(text=told)]
@@ -22,38 +24,62 @@ def messages(request: n.Request, quirks: Quirks, told: str | None = None) -> lis
         out.append({"role": role, "content": _content(request, system, quirks)})
     for turn in request.turns:
         if turn.role == "user":
-            _user(request, turn, quirks, out, name_of)
-        elif turn.role == "assistant":
+            shown = _user(request, turn, quirks, out, (shown, name_of))
+            continue
+        if shown:
+            out.append({"role": "user", "content": _content(request, shown, quirks)})
+            shown = []
+        if turn.role == "assistant":
             out.append(_assistant(request, turn, quirks, name_of))
         elif turn.parts:
             out.append({"role": role, "content": _content(request, turn.parts, quirks)})
+    if shown:
+        out.append({"role": "user", "content": _content(request, shown, quirks)})
+    _prefill(request, quirks, out)
     return out
 
 
+def _prefill(request: n.Request, quirks: Quirks, out: list[dict[str, Any]]) -> None:
+    """A last assistant message is the beginning of the answer to Anthropic; few others go on
+    with it."""
+    if not out or out[-1]["role"] != "assistant" or out[-1].get("tool_calls"):
+        return
+    if quirks.prefix:
+        out[-1]["prefix"] = True
+    else:
+        request.drop("prefill")
+
+
 def _user(
-    request: n.Request, turn: n.Turn, quirks: Quirks, out: list[dict[str, Any]], name_of: Any
-) -> None:
-    """Tool results become messages of their own, before what the user says."""
+    request: n.Request,
+    turn: n.Turn,
+    quirks: Quirks,
+    out: list[dict[str, Any]],
+    carried: tuple[list[n.Part], Callable[[str], str]],
+) -> list[n.Part]:
+    """Tool results become messages of their own, before what the user says. Returns what the
+    tools showed and nobody has said yet: role tool takes text only."""
+    shown, name_of = carried
     rest: list[n.Part] = []
-    shown: list[n.Part] = []
     for part in turn.parts:
-        if part.__class__ is not n.Result:
+        if not isinstance(part, n.Result):
             rest.append(part)
             continue
-        texts = [p for p in part.parts if p.__class__ is n.Text]
-        media = [p for p in part.parts if p.__class__ is n.Media]
+        texts = [p for p in part.parts if isinstance(p, n.Text)]
+        media = [p for p in part.parts if isinstance(p, n.Media)]
         content: Any = _result(texts, media)
         if part.cache is not None and quirks.cache_control:
             control = {"type": "ephemeral", "ttl": part.cache}
             content = [{"type": "text", "text": content, "cache_control": control}]
         out.append({"role": "tool", "tool_call_id": name_of(part.id), "content": content})
-        shown += media
-    # role tool takes text only: what a tool shows is shown by the user, after all results
-    rest = shown + rest
+        shown = [*shown, *media]
     if rest or not turn.parts:
-        message: dict[str, Any] = {"role": "user", "content": _content(request, rest, quirks)}
+        said = _content(request, [*shown, *rest], quirks)
+        message: dict[str, Any] = {"role": "user", "content": said}
         _name(request, turn, quirks, message)
         out.append(message)
+        return []
+    return shown
 
 
 def _result(texts: list[Any], media: list[Any]) -> str:
@@ -110,16 +136,17 @@ def _thoughts(
 
 
 def _call(part: n.Call, name: str) -> dict[str, Any]:
+    tool = ids.tool(part.name, ids.OPENAI_TOOL_LENGTH)
     if part.custom:
         return {
             "id": name,
             "type": "custom",
-            "custom": {"name": part.name, "input": part.arguments},
+            "custom": {"name": tool, "input": part.arguments},
         }
     call: dict[str, Any] = {
         "id": name,
         "type": "function",
-        "function": {"name": part.name, "arguments": part.arguments},
+        "function": {"name": tool, "arguments": part.arguments},
     }
     if part.signature is not None:
         call["extra_content"] = {"google": {"thought_signature": part.signature}}
@@ -136,12 +163,12 @@ def _name(request: n.Request, turn: n.Turn, quirks: Quirks, message: dict[str, A
 
 
 def _content(request: n.Request, parts: Any, quirks: Quirks) -> str | list[dict[str, Any]]:
-    """A string for one plain text, a list of parts for anything else."""
-    if len(parts) == 1 and parts[0].__class__ is n.Text:
-        if parts[0].cache is None or not quirks.cache_control:
-            return parts[0].text
-    elif not parts:
-        return ""
+    """A string for one plain text, and for several where lists are not taken everywhere; a list
+    of parts for anything else."""
+    plain = all(part.__class__ is n.Text for part in parts)
+    marked = quirks.cache_control and any(part.cache is not None for part in parts)
+    if plain and not marked and (len(parts) < 2 or not quirks.lists):
+        return "\n\n".join(part.text for part in parts)
     out: list[dict[str, Any]] = []
     for part in parts:
         if part.__class__ is n.Text:

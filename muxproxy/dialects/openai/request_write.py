@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from muxproxy.dialects import effort
+from muxproxy.dialects import effort, ids
 from muxproxy.dialects import neutral as n
 from muxproxy.dialects.openai.messages_write import messages
 from muxproxy.dialects.quirks import GENERIC, Quirks
@@ -32,7 +32,9 @@ def write(request: n.Request, quirks: Quirks = GENERIC) -> dict[str, Any]:
     _reasoning(request, quirks, body)
     _numbers(request, quirks, body)
     if request.stop:
-        _put(request, quirks, body, "stop", request.stop)
+        if quirks.stops is not None and len(request.stop) > quirks.stops:
+            request.drop("stop")
+        _put(request, quirks, body, "stop", request.stop[: quirks.stops])
     _identity(request, quirks, body)
     if request.stream:
         body["stream"] = True
@@ -91,13 +93,13 @@ def _tools(request: n.Request, quirks: Quirks, body: dict[str, Any]) -> None:
         return
     tools = []
     for tool in request.tools:
-        function: dict[str, Any] = {"name": tool.name}
+        function: dict[str, Any] = {"name": _name(request, tool.name)}
         if tool.description is not None:
             function["description"] = tool.description
         if tool.schema is not None:
             function["parameters"] = tool.schema
         if tool.strict is not None:
-            function["strict"] = tool.strict
+            function["strict"] = tool.strict and strict_ready(tool.schema or {})
         out: dict[str, Any] = {"type": "function", "function": function}
         if tool.cache is not None and quirks.cache_control:
             out["cache_control"] = {"type": "ephemeral", "ttl": tool.cache}
@@ -105,7 +107,7 @@ def _tools(request: n.Request, quirks: Quirks, body: dict[str, Any]) -> None:
     body["tools"] = tools
     choice = request.tool_choice
     if choice is not None:
-        _put(request, quirks, body, "tool_choice", _choice(choice, quirks))
+        _put(request, quirks, body, "tool_choice", _choice(request, choice, quirks))
     if request.parallel is not None:
         if "parallel_tool_calls" not in quirks.refuses:
             body["parallel_tool_calls"] = request.parallel
@@ -113,9 +115,13 @@ def _tools(request: n.Request, quirks: Quirks, body: dict[str, Any]) -> None:
             request.drop("parallel")
 
 
-def _choice(choice: n.Choice, quirks: Quirks) -> Any:
+def _name(request: n.Request, name: str) -> str:
+    return request.rename(name, ids.tool(name, ids.OPENAI_TOOL_LENGTH))
+
+
+def _choice(request: n.Request, choice: n.Choice, quirks: Quirks) -> Any:
     if choice.mode == "tool":
-        return {"type": "function", "function": {"name": choice.tool}}
+        return {"type": "function", "function": {"name": _name(request, choice.tool or "")}}
     mode = quirks.required if choice.mode == "required" else choice.mode
     if choice.allowed is None or choice.mode == "none":
         return mode
@@ -123,7 +129,10 @@ def _choice(choice: n.Choice, quirks: Quirks) -> Any:
         "type": "allowed_tools",
         "allowed_tools": {
             "mode": choice.mode,
-            "tools": [{"type": "function", "function": {"name": name}} for name in choice.allowed],
+            "tools": [
+                {"type": "function", "function": {"name": _name(request, name)}}
+                for name in choice.allowed
+            ],
         },
     }
 
@@ -143,7 +152,7 @@ def _format(request: n.Request, quirks: Quirks, body: dict[str, Any]) -> str | N
     if form.description is not None:
         schema["description"] = form.description
     if form.strict is not None:
-        schema["strict"] = form.strict
+        schema["strict"] = form.strict and strict_ready(form.schema or {})
     body["response_format"] = {"type": "json_schema", "json_schema": schema}
     return None
 
@@ -171,6 +180,29 @@ def _reasoning(request: n.Request, quirks: Quirks, body: dict[str, Any]) -> None
         body["reasoning"] = native
     elif word is not None:
         _effort(request, quirks, body, word)
+
+
+def strict_ready(schema: dict[str, Any]) -> bool:
+    """Whether `schema` may be strict here: every object closed, every property required
+    (platform.openai.com/docs/guides/structured-outputs). Anthropic asks for less."""
+    if schema.get("type") == "object" or "properties" in schema:
+        properties = schema.get("properties") or {}
+        if schema.get("additionalProperties") is not False:
+            return False
+        if set(properties) - set(schema.get("required") or ()):
+            return False
+    for key, value in schema.items():
+        if key in {"properties", "$defs", "definitions"} and isinstance(value, dict):
+            inner = list(value.values())
+        elif key in {"anyOf", "allOf"} and isinstance(value, list):
+            inner = value
+        elif key == "items":
+            inner = [value]
+        else:
+            continue
+        if not all(strict_ready(one) for one in inner if isinstance(one, dict)):
+            return False
+    return True
 
 
 def _effort(request: n.Request, quirks: Quirks, body: dict[str, Any], word: n.Effort) -> None:

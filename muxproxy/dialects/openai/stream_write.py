@@ -30,6 +30,7 @@ class Writer:
         "_id",
         "_legacy",
         "_model",
+        "_renamed",
         "_tail",
         "_totals",
         "_want_usage",
@@ -41,6 +42,7 @@ class Writer:
         self._model = request.model or ""
         self._want_usage = request.stream_usage
         self._legacy = request.legacy_functions
+        self._renamed = request.renamed
         self._totals: Usage | None = None
         self._entries: dict[tuple[int, int], int] = {}
         self._choices: set[int] = set()
@@ -140,15 +142,16 @@ class Writer:
         return self._chunk(event.choice, b'{"refusal":%b}' % _encode(event.text))
 
     def _call(self, event: n.CallStart) -> bytes:
+        name = self._renamed.get(event.name, event.name)
         if self._legacy:
-            function = {"name": event.name, "arguments": ""}
+            function = {"name": name, "arguments": ""}
             return self._chunk(event.choice, b'{"function_call":%b}' % _encode(function))
         call: dict[str, Any] = {"index": event.index, "id": event.id, "type": "function"}
         if event.custom:
             call["type"] = "custom"
-            call["custom"] = {"name": event.name, "input": ""}
+            call["custom"] = {"name": name, "input": ""}
         else:
-            call["function"] = {"name": event.name, "arguments": ""}
+            call["function"] = {"name": name, "arguments": ""}
         if event.signature is not None:
             call["extra_content"] = {"google": {"thought_signature": event.signature}}
         return self._chunk(event.choice, b'{"tool_calls":[%b]}' % _encode(call))
