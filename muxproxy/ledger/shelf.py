@@ -18,8 +18,6 @@ from muxproxy.ledger.pace import Pace
 
 Waiter = asyncio.Future[None]
 
-RIDE = 0.005  # seconds a write waits at most for a hold's commit to ride along with
-
 _SET_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 
 
@@ -71,7 +69,7 @@ class Shelf:
         """Store a small value with the next transaction. Keys are `part.name`."""
         self._jobs = [j for j in self._jobs if j.sql != _SET_META or j.params[0] != key]
         self._jobs.append(Job(_SET_META, (key, value)))
-        self._pace.later(RIDE)
+        self._pace.later()
 
     def budgets(self) -> dict[str, bytes]:
         """Runtime budgets: name -> definition (JSON), as last put."""

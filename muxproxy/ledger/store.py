@@ -31,7 +31,7 @@ from muxproxy.ledger.identity import Identity
 from muxproxy.ledger.maintenance import Maintenance
 from muxproxy.ledger.pace import Pace
 from muxproxy.ledger.rollup import ID_SHIFT
-from muxproxy.ledger.shelf import RIDE, Job, Shelf, Waiter
+from muxproxy.ledger.shelf import Job, Shelf, Waiter
 from muxproxy.ledger.walsync import WalSync
 from muxproxy.ledger.writer import TOUCH, Close, Entry, Writer
 from muxproxy.logs import logger
@@ -113,7 +113,7 @@ class Ledger(Shelf):
             raise self._unavailable()
         if self._relaxed:
             self._holds[hold.id] = (hold, None)
-            self._pace.later(RIDE)
+            self._pace.later()
             return None
         waiter = self._loop.create_future()
         self._holds[hold.id] = (hold, waiter)
@@ -144,7 +144,7 @@ class Ledger(Shelf):
         if close is not None:
             self._forget(close)
         self._entries[receipt.id] = (receipt, spends, close)
-        self._pace.later(RIDE)
+        self._pace.later()
 
     def release(self, hold_id: int, spends: Sequence[Spend] = ()) -> None:
         """Close an attempt's hold that gets no receipt of its own (a fall-back took over)."""
@@ -152,7 +152,7 @@ class Ledger(Shelf):
             return
         self._forget(hold_id)
         self._closes.append((hold_id, spends))
-        self._pace.later(RIDE)
+        self._pace.later()
 
     def find(self, id: int) -> Receipt | None:
         """The receipt with this id, whether written already or not.
@@ -182,7 +182,7 @@ class Ledger(Shelf):
     def retention(self, seconds: float | None) -> None:
         self._maintenance.retention = seconds
 
-    def _flush(self) -> None:
+    def _flush(self, whole: bool = True) -> None:
         if self._lost:
             self._reopen()
             if self._lost:
@@ -191,9 +191,9 @@ class Ledger(Shelf):
         if not (self._holds or self._entries or self._closes or self._jobs or self.failed):
             return
         holds = list(self._holds.values())
-        entries = list(islice(self._entries.values(), _BATCH))
+        entries = list(islice(self._entries.values(), _BATCH)) if whole else ()
         try:
-            self._commit(holds, entries, self._closes, self._jobs)
+            self._commit(holds, entries, self._closes if whole else (), self._jobs)
         except POISON as exc:
             self._rollback()
             self._one_by_one(holds, entries, exc)
@@ -201,7 +201,7 @@ class Ledger(Shelf):
             self._rollback()
             self._trouble(exc)
         if self._entries and not self._pace.waiting:
-            self._pace.now()
+            self._pace.on()
 
     def _commit(
         self,
