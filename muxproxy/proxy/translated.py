@@ -93,7 +93,10 @@ class Stream:
 def stream_for(exchange: Exchange, crossing: Crossing) -> Stream:
     """The translation of one event stream."""
     array = _array(exchange, crossing)
-    ways = {"array": True} if array else {}
+    ways: dict[str, object] = {"array": True} if array else {}
+    if crossing.caller.dialect == words.ANTHROPIC:
+        assert exchange.ask is not None
+        ways["estimate"] = exchange.ask.prompt_tokens  # message_start tells the input's tokens
     writer = crossing.caller.writer(crossing.request, _id(exchange), int(time.time()), **ways)
     return Stream(crossing.provider.reader(), writer, crossing.caller.dialect, array)
 

@@ -7,6 +7,8 @@ from typing import Any
 import anthropic
 import httpx2
 import openai
+from google import genai
+from google.genai.types import HttpOptions
 
 _ASK: list[Any] = [{"role": "user", "content": "x"}]
 
@@ -21,6 +23,9 @@ class Clients:
         http = httpx2.Client(transport=httpx2.MockTransport(self._reply))
         self.openai = openai.OpenAI(
             api_key="k", base_url="http://provider/v1", http_client=http, max_retries=0
+        )
+        self.google = genai.Client(
+            api_key="k", http_options=HttpOptions(base_url="http://provider", httpx_client=http)
         )
         self.anthropic = anthropic.Anthropic(
             api_key="k", base_url="http://provider", http_client=http, max_retries=0
@@ -62,3 +67,27 @@ class Clients:
         self._give(body, "text/event-stream")
         with self.anthropic.messages.stream(model="m", max_tokens=9, messages=_ASK) as stream:
             return stream.get_final_message()
+
+    def response(self, body: bytes, status: int = 200) -> Any:
+        """openai's Response."""
+        self._give(body, status=status)
+        return self.openai.responses.create(model="m", input="x")
+
+    def response_stream(self, body: bytes) -> Any:
+        """What openai's own accumulator makes of a Responses stream."""
+        self._give(body, "text/event-stream")
+        with self.openai.responses.stream(model="m", input="x") as stream:
+            for event in stream:
+                if event.type == "response.incomplete":  # the accumulator wants a completed one
+                    return event.response
+            return stream.get_final_response()
+
+    def generated(self, body: bytes, status: int = 200) -> Any:
+        """google-genai's GenerateContentResponse."""
+        self._give(body, status=status)
+        return self.google.models.generate_content(model="m", contents="x")
+
+    def generated_stream(self, body: bytes) -> list[Any]:
+        """google-genai's chunks."""
+        self._give(body, "text/event-stream")
+        return list(self.google.models.generate_content_stream(model="m", contents="x"))

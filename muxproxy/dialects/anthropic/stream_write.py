@@ -26,6 +26,8 @@ _START = (
     b'data: {"type":"content_block_start","index":%d,"content_block":%b}\n\n'
 )
 _CLOSE = b'event: content_block_stop\ndata: {"type":"content_block_stop","index":%d}\n\n'
+_FREE_START = b'{"type":"input_json_delta","partial_json":"{\\"input\\":\\""}'
+_FREE_END = b'{"type":"input_json_delta","partial_json":"\\"}"}'
 _TEXT_BLOCK = b'{"type":"text","text":""}'
 _THINKING_BLOCK = b'{"type":"thinking","thinking":"","signature":""}'
 
@@ -40,6 +42,7 @@ class Writer:
         "_dead",
         "_estimate",
         "_finish",
+        "_free",
         "_id",
         "_index",
         "_model",
@@ -62,6 +65,7 @@ class Writer:
         self._open: str | None = None  # the kind of the open block
         self._part = -1  # which thinking block is open
         self._calls: dict[int, int] = {}  # call -> block
+        self._free = -1  # block of a custom call: its free text is told as {"input": ...}
         self._finish: n.Finish | None = None
         self._refused = False
         self._totals: Usage | None = None
@@ -119,6 +123,8 @@ class Writer:
         if self._open is None:
             return b""
         self._open = None
+        if self._free == self._index:
+            return _DELTA % (self._index, _FREE_END) + _CLOSE % self._index
         return _CLOSE % self._index
 
     def _text(self, text: str) -> bytes:
@@ -175,6 +181,9 @@ class Writer:
         }
         out = self._begin("tool_use", _encode(block))
         self._calls[event.index] = self._index
+        if event.custom:
+            self._free = self._index
+            out += _DELTA % (self._index, _FREE_START)
         return out
 
     def _arguments(self, event: n.CallDelta) -> bytes:
@@ -182,7 +191,10 @@ class Writer:
         block = self._calls.get(event.index)
         if block is None or not event.arguments:
             return b""
-        delta = b'{"type":"input_json_delta","partial_json":%b}' % _encode(event.arguments)
+        piece = event.arguments
+        if block == self._free:
+            piece = _encode(piece)[1:-1].decode()  # text within a JSON string
+        delta = b'{"type":"input_json_delta","partial_json":%b}' % _encode(piece)
         return _DELTA % (block, delta)
 
     def _citation(self, event: n.Citation) -> bytes:

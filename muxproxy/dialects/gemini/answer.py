@@ -14,7 +14,7 @@ from muxproxy.dialects.gemini.words import (
     FINISHES,
     camel,
     citations,
-    reason,
+    finish_of,
     seal_of,
     unseal,
     usage_metadata,
@@ -73,10 +73,9 @@ def _candidate(
         if isinstance(given, dict):
             _part(answer, output, camel(given), number)
     output.citations += citations(candidate, number)
-    word = candidate.get("finishReason")
-    if isinstance(word, str):
-        called = any(isinstance(part, n.Call) for part in output.parts)
-        output.finish = n.Finish(choice=number, reason=reason(word, called), native=word)
+    called = any(isinstance(part, n.Call) for part in output.parts)
+    finish = finish_of(candidate.get("finishReason"), called, number)
+    output.finish = finish or output.finish
 
 
 def _part(answer: n.Answer, output: n.Output, given: dict[str, Any], number: int) -> None:

@@ -16,7 +16,7 @@ from muxproxy.dialects.gemini.words import (
     FINISHES,
     camel,
     citations,
-    reason,
+    finish_of,
     unseal,
     usage_metadata,
 )
@@ -91,12 +91,11 @@ class Reader:
             if isinstance(given, dict):
                 self._part(camel(given), number, out)
         out += citations(candidate, number)
-        word = candidate.get("finishReason")
-        if isinstance(word, str):
+        called = self._calls.get(number, 0) > 0
+        finish = finish_of(candidate.get("finishReason"), called, number)
+        if finish is not None:
             self._finished = True
-            called = self._calls.get(number, 0) > 0
-            out.append(n.Finish(choice=number, reason=reason(word, called), native=word))
-            out += self._totals()
+            out += [finish, *self._totals()]
 
     def _part(self, given: dict[str, Any], number: int, out: list[n.Event]) -> None:
         signature = text_of(given.get("thoughtSignature")) or None

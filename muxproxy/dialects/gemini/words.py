@@ -7,7 +7,7 @@ import binascii
 import re
 from typing import Any
 
-from muxproxy.dialects.neutral import Citation, Reason, Thinking
+from muxproxy.dialects.neutral import Citation, Finish, Reason, Thinking
 from muxproxy.dialects.seals import tag, untag
 from muxproxy.exchange import Usage
 
@@ -45,13 +45,33 @@ FINISHES: dict[Reason, str] = {
     "pause": "STOP",
     "error": "OTHER",
 }
+# Vertex's protobuf JSON may number its reasons (google.cloud.aiplatform.v1 FinishReason).
+_NUMBERED = (
+    "OTHER",
+    "STOP",
+    "MAX_TOKENS",
+    "SAFETY",
+    "RECITATION",
+    "OTHER",
+    "BLOCKLIST",
+    "PROHIBITED_CONTENT",
+    "SPII",
+    "MALFORMED_FUNCTION_CALL",
+)
 _CAMEL = re.compile(r"_([a-z])")
 
 
-def reason(native: str, called: bool) -> Reason:
-    """Why a candidate ended: with calls it says STOP too."""
-    known = REASONS.get(native.upper(), "stop")
-    return "tools" if called and known == "stop" else known
+def finish_of(word: object, called: bool, choice: int) -> Finish | None:
+    """Why a candidate ended: with calls it says STOP too. None: it has not."""
+    native = word if isinstance(word, str) else None
+    if isinstance(word, int) and 0 < word < len(_NUMBERED):
+        native = _NUMBERED[word]
+    if not native or native == "FINISH_REASON_UNSPECIFIED":
+        return None
+    reason = REASONS.get(native.upper(), "stop")
+    if called and reason == "stop":
+        reason = "tools"
+    return Finish(choice=choice, reason=reason, native=str(word))
 
 
 def camel(fields: dict[str, Any]) -> dict[str, Any]:

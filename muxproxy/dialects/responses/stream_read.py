@@ -27,7 +27,8 @@ class Reader:
         self._failed = False
         self._calls: dict[object, int] = {}  # by output index
         self._pieces: set[int] = set()  # calls whose arguments came in pieces
-        self._thoughts: dict[tuple[object, object], int] = {}  # by output and part index
+        self._thoughts: dict[object, int] = {}  # by output index
+        self._paragraphs: dict[int, object] = {}  # block -> the summary part it is in
         self._texts: set[object] = set()  # output indexes whose text came in pieces
 
     def feed(self, event: str | None, data: bytes) -> list[n.Event]:
@@ -68,9 +69,7 @@ class Reader:
         elif kind == "response.refusal.delta":
             out.append(n.RefusalDelta(text=text_of(document.get("delta"))))
         elif kind in ("response.reasoning_summary_text.delta", "response.reasoning_text.delta"):
-            index = document.get("summary_index", document.get("content_index"))
-            part = self._thought(document.get("output_index"), index)
-            out.append(n.ThinkingDelta(part=part, text=text_of(document.get("delta"))))
+            self._think(document, out)
         elif kind in (
             "response.function_call_arguments.delta",
             "response.custom_tool_call_input.delta",
@@ -97,8 +96,18 @@ class Reader:
             )
         )
 
-    def _thought(self, output: object, part: object) -> int:
-        return self._thoughts.setdefault((output, part), len(self._thoughts))
+    def _think(self, document: dict[str, Any], out: list[n.Event]) -> None:
+        """One block per reasoning item; its summary parts are paragraphs."""
+        part = self._thought(document.get("output_index"))
+        text = text_of(document.get("delta"))
+        index = document.get("summary_index", document.get("content_index"))
+        if part in self._paragraphs and self._paragraphs[part] != index:
+            text = "\n\n" + text
+        self._paragraphs[part] = index
+        out.append(n.ThinkingDelta(part=part, text=text))
+
+    def _thought(self, output: object) -> int:
+        return self._thoughts.setdefault(output, len(self._thoughts))
 
     def _added(self, document: dict[str, Any], out: list[n.Event]) -> None:
         item = document.get("item")
@@ -142,7 +151,7 @@ class Reader:
             if thinking.sealed or thinking.signature:
                 out.append(
                     n.ThinkingSeal(
-                        part=self._last_thought(output),
+                        part=self._thought(output),
                         signature=thinking.signature,
                         sealed=thinking.sealed,
                         id=thinking.id,
@@ -157,11 +166,6 @@ class Reader:
             form = text_of(item.get("output_format")) or "png"
             media = n.Media(kind="image", media_type=f"image/{form}", data=item["result"])
             out.append(n.MediaDelta(media=media))
-
-    def _last_thought(self, output: object) -> int:
-        """The block that the seal belongs to: the last of its item, or one of its own."""
-        known = [number for (at, _), number in self._thoughts.items() if at == output]
-        return known[-1] if known else self._thought(output, None)
 
     def _end(self, kind: str, document: dict[str, Any], out: list[n.Event]) -> None:
         response = document.get("response")

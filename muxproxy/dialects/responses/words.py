@@ -27,7 +27,8 @@ def finish_of(document: dict[str, Any], called: bool) -> n.Finish:
     if status == "incomplete":
         details = document.get("incomplete_details")
         why = text_of(details.get("reason")) if isinstance(details, dict) else ""
-        return n.Finish(reason=_INCOMPLETE.get(why, "length"), native=why or status)
+        native = f"{status}:{why}" if why else status
+        return n.Finish(reason=_INCOMPLETE.get(why, "length"), native=native)
     if status in ("failed", "cancelled"):
         return n.Finish(reason="error", native=status)
     return n.Finish(reason="tools" if called else "stop", native=status)
