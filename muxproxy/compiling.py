@@ -19,8 +19,9 @@ from muxproxy.headers import Headers
 from muxproxy.limits import limit_faults
 from muxproxy.prices import Prices, override_faults
 from muxproxy.proxy import Service, Snapshot
+from muxproxy.proxy.health import Health, Terms
 from muxproxy.rules import Rulebook, compile_rules, compile_when
-from muxproxy.upstream import Upstreams, spec_from
+from muxproxy.upstream import Origin, Upstreams, spec_from
 
 # OpenAI-chat upstreams known to accept stream_options.include_usage (recorded traffic), by host
 # or, for relays under another host, by the provider's name. Mistral answers unknown fields with
@@ -75,12 +76,16 @@ def compile_heavy(config: Config) -> Heavy:
 
 
 def compile_snapshot(
-    config: Config, upstreams: Upstreams, env: Mapping[str, str], heavy: Heavy | None = None
+    config: Config,
+    upstreams: Upstreams,
+    env: Mapping[str, str],
+    health: Health,
+    heavy: Heavy | None = None,
 ) -> Snapshot:
     """Raises ValueError for what cannot be served."""
     heavy = heavy or compile_heavy(config)
     services = {
-        name: _service(name, provider, upstreams, env)
+        name: _service(name, provider, upstreams.origin(spec_from(provider, env)), health)
         for name, provider in config.providers.items()
     }
     return Snapshot(
@@ -106,21 +111,29 @@ def endpoint(config: Config) -> units.Endpoint:
     return units.address(listen.address if isinstance(listen, Listen) else listen)
 
 
-def _service(
-    name: str, provider: Provider, upstreams: Upstreams, env: Mapping[str, str]
-) -> Service:
-    spec = spec_from(provider, env)
+def _service(name: str, provider: Provider, origin: Origin, health: Health) -> Service:
+    spec = origin.spec
     drain = provider.on_abort if isinstance(provider.on_abort, dict) else {}
-    return Service(
+    service = Service(
         name,
         provider,
-        upstreams.origin(spec),
+        origin,
         host=spec.host,
         port=spec.port,
         base_path=urlsplit(provider.base_url).path.rstrip("/"),
         injects_usage=_injects(name, provider, spec.host),
         drain=units.duration(drain["drain"]) if "drain" in drain else None,
     )
+    service.live = health.models_of(name)
+    return service
+
+
+def breakers(config: Config) -> dict[str, Terms]:
+    """When each provider's models are passed over."""
+    return {
+        name: Terms(provider.breaker.failures, units.duration(provider.breaker.open_for))
+        for name, provider in config.providers.items()
+    }
 
 
 def _injects(name: str, provider: Provider, host: str) -> bool:

@@ -20,6 +20,7 @@ from muxproxy.exchange import Caller
 from muxproxy.limits import Limits, ProviderHeadroom
 from muxproxy.metrics import Metrics
 from muxproxy.proxy import Proxy
+from muxproxy.proxy.health import Health
 from muxproxy.tap.counting import TokenCounter
 from muxproxy.upstream import Upstreams
 
@@ -33,7 +34,8 @@ def proxy(
     """Within a running loop. `rows` are the books' sums; `caller` is who asks, whatever the
     request's credentials say. Raises ValueError for what cannot be served."""
     upstreams = Upstreams()
-    snapshot = compile_snapshot(config, upstreams, env)
+    health = Health()
+    snapshot = compile_snapshot(config, upstreams, env, health)
     if caller is not None:
         snapshot.auth = cast(Any, _Known(caller))
     return Proxy(
@@ -43,6 +45,7 @@ def proxy(
         budgets=Budgets(config, rows, time.time(), predicates=budget_predicates(config)),
         limits=Limits(config.limits),
         headroom=ProviderHeadroom(),
+        health=health,
         counter=TokenCounter(),
         metrics=Metrics(),
         in_flight=InFlight(),

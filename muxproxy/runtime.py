@@ -15,7 +15,7 @@ import msgspec
 from muxproxy import logs
 from muxproxy.browser import is_loopback, split_host
 from muxproxy.budget import Budgets, Event
-from muxproxy.compiling import TERMS, budget_predicates, compile_snapshot, endpoint
+from muxproxy.compiling import TERMS, breakers, budget_predicates, compile_snapshot, endpoint
 from muxproxy.config import units
 from muxproxy.config.env import Flags
 from muxproxy.config.load import load_file
@@ -31,6 +31,7 @@ from muxproxy.limits import Limits, ProviderHeadroom
 from muxproxy.metrics import Metrics
 from muxproxy.proxy import Proxy, Snapshot
 from muxproxy.proxy.explaining import Asked, explain
+from muxproxy.proxy.health import Health
 from muxproxy.proxy.plain import is_outside, refuse_inside
 from muxproxy.reloading import (
     Built,
@@ -66,6 +67,7 @@ class Runtime:
         self.metrics = Metrics()
         self.in_flight = InFlight()
         self.headroom = ProviderHeadroom()
+        self.health = Health()
         self.counter = TokenCounter()
         self.log = logs.logger()
         self.standing = Standing(path)
@@ -116,7 +118,7 @@ class Runtime:
             config.durability,
             retention=units.duration(config.retention) if config.retention else None,
         )
-        snapshot = compile_snapshot(config, self.upstreams, self._env)
+        snapshot = compile_snapshot(config, self.upstreams, self._env, self.health)
         self.stored = StoredBudgets(self._ledger)
         combined = self.stored.beside(config)
         budgets = Budgets(
@@ -133,6 +135,7 @@ class Runtime:
             budgets=budgets,
             limits=Limits(config.limits),
             headroom=self.headroom,
+            health=self.health,
             counter=self.counter,
             metrics=self.metrics,
             in_flight=self.in_flight,
@@ -140,6 +143,7 @@ class Runtime:
             max_body=units.size(config.server.max_body_bytes),
         )
         self.tunnels.configure(config)
+        self.health.configure(breakers(config))
 
     async def aclose(self) -> None:
         """Cut what is in flight, settle it, close pools and ledger."""
@@ -188,7 +192,7 @@ class Runtime:
         pending = changed_for_restart(self.config, built.config)
         config = keep_for_restart(self.config, built.config)
         old = self.snapshot
-        snapshot = compile_snapshot(config, self.upstreams, self._env, built.heavy)
+        snapshot = compile_snapshot(config, self.upstreams, self._env, self.health, built.heavy)
         combined = self.stored.beside(config)
         self.proxy.budgets.rebuild(combined, time.time(), predicates=budget_predicates(combined))
         self.proxy.limits.rebuild(config.limits)
@@ -196,6 +200,7 @@ class Runtime:
             self.log.warning(f"{', '.join(pending)} changed: that takes effect after a restart")
         self.config = config
         self.proxy.snapshot = snapshot
+        self.health.configure(breakers(config))
         self.tunnels.configure(config)
         self.ledger.retention = units.duration(config.retention) if config.retention else None
         self.upstreams.retain({spec_from(p, self._env) for p in config.providers.values()})

@@ -33,6 +33,7 @@ from muxproxy.config.marks import (
     WindowText,
     Zone,
 )
+from muxproxy.config.resilience import Breaker, Retry, RuleTimeouts
 
 
 class Tls(Strict, frozen=True, kw_only=True):
@@ -146,6 +147,10 @@ class Provider(Strict, frozen=True, kw_only=True):
     """Egress proxy; default from HTTPS_PROXY and NO_PROXY; none: direct."""
     timeouts: Timeouts = Timeouts()
     pool: Pool = Pool()
+    retry: Retry | None = None
+    """More tries of it, before another candidate is asked; null: none."""
+    breaker: Breaker = Breaker()
+    """When its models are passed over because they fail."""
     models: list[str] = []
     """Names shown in /v1/models."""
     on_abort: Literal["cancel"] | dict[str, str] = "cancel"
@@ -190,6 +195,10 @@ class Rule(Strict, frozen=True, kw_only=True):
     """Go on to the next rules after these effects."""
     shadow: bool = False
     """Record that it would have matched, and do nothing."""
+    retry: Retry | None = None
+    """As the provider's; before it."""
+    timeouts: RuleTimeouts | None = None
+    """As the provider's; before them."""
     sticky: bool = True
     """A choice made from text stays with its conversation."""
 

@@ -84,7 +84,7 @@ class ProviderHeadroom:
                 found = found or []
                 found.append((*field, value))
             elif status in REFUSED and name in (b"retry-after", b"retry-after-ms"):
-                seconds = _retry_after(name, value, now)
+                seconds = retry_after(name, value, now)
                 if seconds is not None and (wait is None or name.endswith(b"ms")):
                     wait = seconds
         where = (provider, model, key)
@@ -179,7 +179,7 @@ def parse_reset(text: str, now: float) -> float | None:
     return max(moment.timestamp() - now, 0.0)
 
 
-def _retry_after(name: bytes, value: bytes, now: float) -> float | None:
+def retry_after(name: bytes, value: bytes, now: float) -> float | None:
     """Seconds of retry-after (RFC 9110 section 10.2.3) or retry-after-ms."""
     text = value.decode("latin-1").strip()
     try:

@@ -15,7 +15,9 @@ from muxproxy.ledger import Ledger
 from muxproxy.limits import Limits, ProviderHeadroom
 from muxproxy.metrics import Metrics
 from muxproxy.money import dollars
+from muxproxy.proxy.health import Health
 from muxproxy.proxy.relay import Sink
+from muxproxy.proxy.retrying import RetryBudget
 from muxproxy.proxy.road import Exchange
 from muxproxy.proxy.settling import Verdict
 from muxproxy.proxy.snapshot import Service, Snapshot
@@ -37,6 +39,7 @@ class Proxy:
         budgets: Budgets,
         limits: Limits,
         headroom: ProviderHeadroom,
+        health: Health,
         counter: TokenCounter,
         metrics: Metrics,
         in_flight: InFlight,
@@ -49,6 +52,9 @@ class Proxy:
         self.budgets = budgets
         self.limits = limits
         self.headroom = headroom
+        self.health = health
+        self.accepted = 0  # exchanges begun
+        self.retries = RetryBudget(lambda: self.accepted)
         self.counter = counter
         self.metrics = metrics
         self.in_flight = in_flight

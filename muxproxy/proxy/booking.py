@@ -244,6 +244,12 @@ class Booking:
             service.name, self.model or "", reply.headers, reply.status, time.time()
         )
 
+    def observe_refusal(self, service: Service, reply: Reply) -> None:
+        """A head that says no, and is not passed on."""
+        self._proxy.headroom.observe(
+            service.name, self.model or "", reply.headers, reply.status, time.time()
+        )
+
     def headers(self, plan: Plan | None, target: Target | None) -> Headers:
         """Our own answer headers, without the overhead."""
         out: Headers = [(b"x-muxproxy-id", self.public_id.encode())]
@@ -321,6 +327,8 @@ class Booking:
         ask, plan, target, caller = exchange.ask, exchange.plan, exchange.target, exchange.caller
         relay = exchange.relay
         reason = "" if plan is None else plan.reason
+        if exchange.told:
+            reason = f"{reason}; failed: {', '.join(exchange.told)}"
         return Receipt(
             id=self.id,
             time_ms=self.time_ms,

@@ -29,6 +29,7 @@ from muxproxy.money import NANO
 from muxproxy.prices import Price
 from muxproxy.prices.rates import KINDS
 from muxproxy.proxy.booking import Downgraded
+from muxproxy.proxy.candidates import downgraded, usable
 from muxproxy.proxy.outbound import Outbound
 from muxproxy.proxy.road import Exchange
 from muxproxy.proxy.snapshot import Service
@@ -154,14 +155,14 @@ class _Explanation:
             entry: dict[str, Any] = {"provider": target.provider, "model": target.model}
             into.append(entry)
             try:
-                exchange._candidates([target])
+                usable(exchange, [target])
                 service = exchange.snapshot.services[target.provider]
-                outbound = await exchange._hold(service, target)
+                outbound = await exchange.hold(service, target)
             except Downgraded as verdict:
                 budget, alias = verdict.verdict.budget, verdict.verdict.alias
                 entry["verdict"] = f"budget {budget} is used up: downgrade to {alias}"
                 self._describe(entry, target)
-                waiting = exchange._downgraded(verdict)
+                waiting = downgraded(exchange, verdict)
                 failure = verdict.verdict.error
             except MuxError as error:
                 entry["verdict"] = f"refused: {error.message}"
@@ -170,6 +171,9 @@ class _Explanation:
                 failure = failure or error
             else:
                 entry["verdict"] = "a fall-back" if served else "would be sent"
+                entry["circuit"] = exchange.proxy.health.state(
+                    target.provider, exchange.booking.model or ""
+                )
                 self._describe(entry, target)
                 entry["request"] = _request(exchange, service, outbound)
                 served = True
@@ -298,6 +302,7 @@ class _Dry:
         self.budgets = _PeekingBudgets(proxy.budgets)
         self.limits = _PeekingLimits(proxy.limits)
         self.headroom = proxy.headroom
+        self.health = proxy.health
         self.counter = proxy.counter
         self.metrics = Metrics()
         self.in_flight = InFlight()

@@ -13,6 +13,7 @@ from muxproxy.headers import Headers
 from muxproxy.money import dollars
 from muxproxy.proxy import translated
 from muxproxy.proxy.forward import caller_headers
+from muxproxy.proxy.names import attempts_header
 from muxproxy.proxy.outbound import Outbound
 from muxproxy.proxy.relay import COLLECT_LIMIT, Relay
 from muxproxy.proxy.snapshot import Service
@@ -114,6 +115,8 @@ def _ours(exchange: Exchange, service: Service, outbound: Outbound, reply: Reply
     overhead = perf_counter_ns() - exchange.accepted_ns - (reply.head_ns - reply.sent_ns)
     booking.overhead_us = max(overhead // 1000, 0)
     ours = booking.headers(exchange.plan, exchange.target)
+    if exchange.told:
+        ours += attempts_header(exchange.attempts, exchange.told)
     ours.append((b"x-muxproxy-overhead-ms", b"%.3f" % (booking.overhead_us / 1000)))
     return ours
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Mapping, MutableMapping
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
@@ -22,15 +22,17 @@ from muxproxy.errors import MuxError
 from muxproxy.exchange import Ask, Caller, Plan, Target
 from muxproxy.headers import Headers
 from muxproxy.inspection import all_text, inspect
-from muxproxy.money import parse_dollars
-from muxproxy.proxy.booking import Booking, Downgraded
-from muxproxy.proxy.counting import counted_here
+from muxproxy.proxy import attempts
+from muxproxy.proxy.booking import Booking
+from muxproxy.proxy.candidates import ceiling, pinned
+from muxproxy.proxy.health import Live
 from muxproxy.proxy.incoming import ClientLeft, Receive, read_body
+from muxproxy.proxy.names import attempts_header
 from muxproxy.proxy.outbound import Outbound, prepare
 from muxproxy.proxy.relay import Relay, Sink
 from muxproxy.proxy.reply import relay_for
 from muxproxy.proxy.snapshot import Service
-from muxproxy.proxy.translating import spoken
+from muxproxy.proxy.terms import RuleTerms, joined, times_at
 from muxproxy.proxy.unread import begin
 from muxproxy.upstream import Reply, Request, UpstreamError
 
@@ -38,14 +40,6 @@ if TYPE_CHECKING:
     from muxproxy.proxy import Proxy
 
 Scope = MutableMapping[str, Any]
-
-# Answers that send the call to another candidate, when there is one (RFC 9110, RFC 6585; 529 is
-# Anthropic's overloaded_error). The same candidate is not asked again: SDKs retry themselves.
-FALL_BACK = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
-
-
-# Our own refusals that are about one candidate.
-_ANOTHER_MAY = frozenset({"budget_exceeded", "unknown_price", "rate_limited"})
 
 
 class Exchange:
@@ -58,9 +52,11 @@ class Exchange:
         "body",
         "booking",
         "caller",
+        "deadline_ns",
         "error",
         "fields",
         "left",
+        "live",
         "plan",
         "provider",
         "proxy",
@@ -76,6 +72,8 @@ class Exchange:
         "status",
         "target",
         "task",
+        "terms",
+        "told",
         "upload",
     )
 
@@ -116,6 +114,10 @@ class Exchange:
         self.left = False
         self.sent_anything = False
         self.task: asyncio.Task[Any] | None = None
+        self.terms: RuleTerms | None = None
+        self.deadline_ns = 0  # of the whole request; 0: none
+        self.live: Live | None = None  # the candidate's figures, while it is asked
+        self.told: list[str] = _NOTHING  # why each attempt failed
 
     async def run(self) -> None:
         """The whole road. Never raises."""
@@ -124,12 +126,13 @@ class Exchange:
         assert task is not None
         proxy.in_flight.enter(task, self)
         proxy.metrics.in_flight += 1
+        proxy.accepted += 1
         try:
             if proxy.in_flight.draining:
                 raise MuxError("shutting_down", "muxproxy is shutting down; try again in a moment")
             self.sink.watch(self._pause, self._resume, self._client_left)
             await self._understand()
-            await self._serve()
+            await attempts.serve(self)
         except MuxError as error:
             self._refuse(error)
         except ClientLeft:
@@ -168,78 +171,23 @@ class Exchange:
             now,
             self.proxy.budgets.view(now),
             all_text,
-            self._pinned(),
+            pinned(self),
         )
         if self.plan.deny is not None:
             raise MuxError("denied_by_rule", self.plan.deny)
+        if snapshot.terms is not None:
+            self._take_terms(snapshot.terms)
 
-    def _pinned(self) -> str | None:
-        """The provider that /p/NAME or an absolute-form target's host chose."""
-        name = self.route.provider or self.provider
-        if name is not None and name not in self.snapshot.services:
-            raise MuxError("not_found", f"no provider is named {name!r} in the configuration")
-        return name
-
-    def _candidates(self, planned: Sequence[Target]) -> list[Target]:
-        """Those of `planned` that can answer this caller, in order."""
-        assert self.plan is not None and self.ask is not None
-        ask, snapshot = self.ask, self.snapshot
-        # A provider without its key serves with the caller's own, but only where the caller
-        # itself was heading: a key must not be handed to somebody else.
-        own = self._pinned() or snapshot.rulebook.home(ask.dialect)
-        usable, skipped = [], []
-        for target in planned:
-            service = snapshot.services[target.provider]
-            dialect = spoken(service, ask, snapshot.config.translation)
-            if dialect is None:
-                skipped.append(f"{target.provider} speaks {service.dialect}")
-            elif service.off and (target.provider != own or dialect != ask.dialect):
-                skipped.append(f"{target.provider} is off: {service.off} is not set")
-            else:
-                usable.append(target)
-        if not usable:
-            why = "; ".join(dict.fromkeys(skipped)) or "no provider is configured"
-            off = all(" is off: " in reason for reason in skipped)
-            raise MuxError(
-                "provider_off" if off else "unsupported_translation",
-                f"nothing can answer this {ask.dialect} call: {why}",
-            )
-        return usable
+    def _take_terms(self, terms: Mapping[str, RuleTerms]) -> None:
+        """What the rules say beyond where it goes."""
+        assert self.plan is not None
+        found = self.terms = joined(terms, self.plan.rules)
+        if found is not None and found.total is not None:
+            self.deadline_ns = self.accepted_ns + int(found.total * 1e9)
 
     # -- the attempt(s) ---------------------------------------------------------------------
 
-    async def _serve(self) -> None:
-        """Candidate by candidate until one has answered; then the splice."""
-        assert self.ask is not None and self.plan is not None
-        if self.ask.endpoint == words.COUNT_TOKENS and counted_here(self):
-            return
-        waiting = self._candidates(self.plan.candidates)
-        failure: MuxError | None = None
-        while waiting:
-            target = waiting.pop(0)
-            service = self.snapshot.services[target.provider]
-            try:
-                outbound = await self._hold(service, target)
-                reply = await self._send(service, outbound)
-            except Downgraded as verdict:
-                waiting = self._downgraded(verdict)
-                failure = verdict.verdict.error
-                continue
-            except MuxError as error:
-                if failure is None or isinstance(error, UpstreamError):
-                    failure = error
-                if not waiting or not _may_go_on(error) or self.upload is not None:
-                    raise failure from None
-                continue
-            if reply.status in FALL_BACK and waiting and self.upload is None:
-                reply.cancel()
-                self.booking.attempt_failed(owed=False)
-                continue
-            await self._splice(service, outbound, reply)
-            return
-        raise failure or MuxError("internal_error", "no candidate was tried")
-
-    async def _hold(self, service: Service, target: Target) -> Outbound:
+    async def hold(self, service: Service, target: Target) -> Outbound:
         """Reserve over every budget and limit in one step, and journal it."""
         assert self.ask is not None and self.plan is not None
         self.target, self.service = target, service
@@ -250,7 +198,7 @@ class Exchange:
             self.plan,
             service,
             target,
-            self._ceiling(),
+            ceiling(self),
             self.scope,
         )
         outbound = prepare(self, service, target)
@@ -258,30 +206,7 @@ class Exchange:
             await journaled
         return outbound
 
-    def _downgraded(self, verdict: Downgraded) -> list[Target]:
-        """A budget says: go on with the models of its alias."""
-        assert self.plan is not None and self.ask is not None
-        alias, budget = verdict.verdict.alias, verdict.verdict.budget
-        self.plan.chosen = True
-        self.plan.alias = alias
-        self.plan.reason += f"; budget {budget} is used up: downgraded to {alias}"
-        choice = self.snapshot.rulebook.resolve(alias, self.ask)
-        return self._candidates(choice.candidates)
-
-    def _ceiling(self) -> int | None:
-        """The caller's own limit for this request, nano-dollars."""
-        assert self.ask is not None
-        value = self.fields.get(b"x-max-budget")
-        given: object = value.decode("latin-1") if value is not None else self.ask.max_budget
-        if given is None:
-            return None
-        try:
-            return parse_dollars(given)  # type: ignore[arg-type]
-        except ValueError as error:
-            name = "x-max-budget" if value is not None else "max_budget"
-            raise MuxError("invalid_request", f"{name}: {error}") from None
-
-    async def _send(self, service: Service, outbound: Outbound) -> Reply:
+    async def send(self, service: Service, outbound: Outbound) -> Reply:
         """One attempt, up to the reply's head."""
         self.attempts += 1
         request = Request(
@@ -290,7 +215,19 @@ class Exchange:
             headers=outbound.headers,
             body=self.upload if self.upload is not None else outbound.body,
             length=_length(self.fields) if self.upload is not None else None,
+            deadline_ns=self.deadline_ns,
         )
+        terms = self.terms
+        if terms is not None and terms.times is not None:
+            request.times = times_at(terms.times, service.times)
+        if self.live is not None:
+            self.live.in_flight -= 1
+        live = self.live = service.live.get(self.booking.model or "") or self.proxy.health.of(
+            service.name, self.booking.model or ""
+        )
+        live.in_flight += 1
+        if live.circuit is not None:
+            live.circuit.begin(self.proxy.health.clock())
         self.sent_anything = True  # until send() says otherwise
         try:
             self.reply = await self.proxy.upstreams.send(service.origin, request)
@@ -300,9 +237,20 @@ class Exchange:
             raise
         return self.reply
 
-    async def _splice(self, service: Service, outbound: Outbound, reply: Reply) -> None:
+    def take_back(self, target: Target, service: Service, reply: Reply) -> None:
+        """An earlier candidate's answer is the one to pass on after all."""
+        self.target, self.service, self.reply = target, service, reply
+        asked = None if self.ask is None else self.ask.model
+        self.booking.service = service
+        self.booking.model = target.model if target.model is not None else asked
+
+    async def splice(self, service: Service, outbound: Outbound, reply: Reply) -> None:
         """Head once, then chunk by chunk: the tap sees, the caller gets."""
         self.status = reply.status
+        live = self.live
+        assert live is not None
+        if live.circuit is not None and live.circuit.until and reply.status < 500:
+            live.circuit = None  # its probe was answered
         relay = self.relay = relay_for(self, service, outbound, reply)
         # A stream may last for minutes: it must not keep its request's body alive.
         self.body = outbound.body = b""
@@ -311,6 +259,10 @@ class Exchange:
         reply.pump(relay)
         relay.open_stream()
         await relay.wait()
+        if relay.end_kind == words.UPSTREAM_DIED:
+            self.proxy.health.failed(service.name, live)
+        elif live.circuit is not None and relay.end_kind == words.FINISHED and reply.status < 500:
+            live.circuit = None
         if relay.error is not None and not relay.started:
             raise relay.error
 
@@ -360,6 +312,7 @@ class Exchange:
                 *dialect_errors.headers(error),
                 (b"content-length", b"%d" % len(body)),
                 *self.booking.headers(self.plan, self.target),
+                *(attempts_header(self.attempts, self.told) if self.told else ()),
             ],
         )
         if self.scope["method"] != "HEAD":
@@ -368,6 +321,10 @@ class Exchange:
 
     def _settle(self) -> None:
         """Usage -> cost -> receipt -> metrics: synchronous, nothing in it to cancel."""
+        if self.live is not None:
+            self.live.in_flight -= 1
+            if self.booking.ttfb_us is not None and self.status < 400:
+                self.live.observe(self.booking.ttfb_us)
         try:
             self.booking.settle(self)
         except Exception:
@@ -375,11 +332,7 @@ class Exchange:
 
 
 _NOBODY = Caller()
-
-
-def _may_go_on(error: MuxError) -> bool:
-    """Whether another candidate may serve where this one failed."""
-    return isinstance(error, UpstreamError) or error.code in _ANOTHER_MAY
+_NOTHING: list[str] = []
 
 
 def _length(fields: dict[bytes, bytes]) -> int | None:

@@ -16,8 +16,10 @@ from muxproxy.exchange import Ask
 from muxproxy.headers import Headers
 from muxproxy.prices import Prices
 from muxproxy.proxy.forward import dropped
+from muxproxy.proxy.health import Live
+from muxproxy.proxy.terms import rule_terms, tries_of
 from muxproxy.rules import Rulebook
-from muxproxy.upstream import Origin
+from muxproxy.upstream import Origin, Times
 
 # Which dialect of provider can answer a caller's dialect without translation.
 SERVES: dict[str, tuple[str, ...]] = {
@@ -69,6 +71,7 @@ class Service:
         "free",
         "host",
         "injects_usage",
+        "live",
         "name",
         "off",
         "origin",
@@ -76,6 +79,8 @@ class Service:
         "port",
         "responses",
         "speaks",
+        "times",
+        "tries",
     )
 
     def __init__(
@@ -105,6 +110,10 @@ class Service:
             config.responses == "auto" and not self.host.endswith(_WITHOUT_RESPONSES)
         )
         self.drain = drain
+        self.tries = tries_of(config.retry)
+        spec = origin.spec
+        self.times = Times(connect=spec.connect, first_byte=spec.first_byte, idle=spec.idle)
+        self.live: dict[str, Live] = {}  # by model; the process's own, see compiling
         self.added: Headers = [
             (k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in config.headers.items()
         ]
@@ -125,6 +134,7 @@ class Snapshot:
         "private_headers",
         "rulebook",
         "services",
+        "terms",
     )
 
     def __init__(
@@ -143,6 +153,7 @@ class Snapshot:
         self.auth = auth
         self.browser = browser
         self.services = services
+        self.terms = rule_terms(config)
         # Headers that only rules and auth read: they stay here (DESIGN section 8).
         self.private_headers = (rulebook.headers - _NOT_PRIVATE) | {
             name.lower().encode()

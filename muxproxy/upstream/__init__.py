@@ -15,7 +15,7 @@ from muxproxy.upstream.origins import origin_of, spec_from
 from muxproxy.upstream.pool import Origin
 from muxproxy.upstream.reply import Reply
 from muxproxy.upstream.resolve import Resolver
-from muxproxy.upstream.spec import Consumer, OriginSpec, OriginStats, Request, UpstreamError
+from muxproxy.upstream.spec import Consumer, OriginSpec, OriginStats, Request, Times, UpstreamError
 
 __all__ = [
     "Consumer",
@@ -25,6 +25,7 @@ __all__ = [
     "Reply",
     "Request",
     "Resolver",
+    "Times",
     "UpstreamError",
     "Upstreams",
     "egress_proxy",

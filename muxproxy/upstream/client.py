@@ -8,7 +8,7 @@ from muxproxy.upstream.dial import Dialer, Permit
 from muxproxy.upstream.pool import Origin
 from muxproxy.upstream.reply import Reply
 from muxproxy.upstream.resolve import Resolver
-from muxproxy.upstream.spec import OriginSpec, OriginStats, Request, UpstreamError
+from muxproxy.upstream.spec import OriginSpec, OriginStats, Request, Times, UpstreamError
 
 _CLOCK = time.perf_counter_ns
 # Beyond this many origins (absolute-form requests may name any host) unused ones are dropped.
@@ -61,6 +61,9 @@ class Upstreams:
         if origin.spec.total is not None:
             total_ns = _CLOCK() + int(origin.spec.total * 1e9)
             deadline_ns = min(deadline_ns, total_ns) if deadline_ns else total_ns
+        times = request.times
+        if times is not None or request.deadline_ns:
+            _hasten(origin, times, request.deadline_ns)
         method = request.method
         upgradable = method == b"GET" and not body and b"\r\nupgrade: " in head
         again = False
@@ -69,13 +72,17 @@ class Upstreams:
             if connection is None:
                 if not origin.listed:
                     self._list_again(origin)
-                within = _remaining(origin, deadline_ns) if deadline_ns else None
+                within = None if times is None else times.connect
+                if deadline_ns:
+                    own = origin.spec.connect if within is None else within
+                    within = min(_remaining(origin, deadline_ns), own)
                 connection = await origin.acquire(fresh=again, within=within)
             reply = Reply(
                 self._loop.create_future(),
                 bodiless=method == b"HEAD",
                 upgradable=upgradable,
                 deadline_ns=deadline_ns,
+                times=times,
             )
             try:
                 connection.start(reply, head, body, request.length)
@@ -108,6 +115,14 @@ class Upstreams:
         self._origins.clear()
         self._retired.clear()
         await self._dialer.resolver.aclose()
+
+
+def _hasten(origin: Origin, times: Times | None, deadline_ns: int) -> None:
+    """Let the pool look at its deadlines often enough for this request's."""
+    shortest = [] if times is None else [times.first_byte, times.idle]
+    if deadline_ns:
+        shortest.append(max((deadline_ns - _CLOCK()) / 1e9, 0.0))
+    origin.hasten(min(shortest))
 
 
 def _remaining(origin: Origin, deadline_ns: int) -> float:

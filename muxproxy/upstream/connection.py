@@ -13,7 +13,7 @@ from typing import Protocol
 
 from muxproxy.upstream.reply import Reply
 from muxproxy.upstream.response import Response
-from muxproxy.upstream.spec import OriginSpec, UpstreamError
+from muxproxy.upstream.spec import OriginSpec, Times, UpstreamError
 from muxproxy.upstream.upload import upload
 
 # A larger body is not copied behind its head but queued as a second buffer.
@@ -110,22 +110,24 @@ class Connection(asyncio.Protocol):
 
     def sweep(self, now: int) -> None:
         """Look at every deadline; called every so often by the pool."""
-        reply, spec = self.reply, self._pool.spec
+        reply = self.reply
         if reply is None:
             if not self._stamp:
                 self._stamp = now
-            elif now - self._stamp >= spec.idle_expiry * 1e9:
+            elif now - self._stamp >= self._pool.spec.idle_expiry * 1e9:
                 self.drop()
-        elif reply.deadline_ns and now >= reply.deadline_ns:
+            return
+        times = reply.times or self._pool.spec
+        if reply.deadline_ns and now >= reply.deadline_ns:
             self._timed_out("did not finish within the total time", "total")
         elif not self.response.headed:
-            self._sweep_head(now, spec)
+            self._sweep_head(now, times)
         elif not self._stamp or (self._paused and reply.taken):
             self._stamp = now  # while the caller does not read, upstream is not to blame
-        elif now - self._stamp >= spec.idle * 1e9:
-            self._timed_out(f"went silent for {spec.idle:g} s amid its answer", "idle")
+        elif now - self._stamp >= times.idle * 1e9:
+            self._timed_out(f"went silent for {times.idle:g} s amid its answer", "idle")
 
-    def _sweep_head(self, now: int, spec: OriginSpec) -> None:
+    def _sweep_head(self, now: int, spec: OriginSpec | Times) -> None:
         if self._uploader is not None and self.blocked is None:
             self._stamp = now  # the caller is still sending
             return

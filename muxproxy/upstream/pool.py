@@ -60,10 +60,10 @@ class Origin:
     async def acquire(self, *, fresh: bool = False, within: float | None = None) -> Connection:
         """A connection for one exchange; opens one, or waits while max_connections are in use.
 
-        `fresh`: not one that has lain idle. `within`: seconds, if less than the origin's own
+        `fresh`: not one that has lain idle. `within`: seconds, in place of the origin's own
         `connect`. Raises UpstreamError; cancellation leaves the pool as it was.
         """
-        limit = self.spec.connect if within is None else min(within, self.spec.connect)
+        limit = self.spec.connect if within is None else within
         if fresh and self._idle and self._full():
             self._idle[0].drop()
         while self._full() or self._waiters:
@@ -111,6 +111,15 @@ class Origin:
         """A request body's task, to be waited for on closing."""
         self._uploads.add(task)
         task.add_done_callback(self._uploads.discard)
+
+    def hasten(self, shortest: float) -> None:
+        """A request has a time-out of so many seconds: sweep often enough for it."""
+        interval = max(_SWEEP_MIN, shortest / 4)
+        if interval < self._interval:
+            self._interval = interval
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = self._loop.call_later(interval, self._sweep)
 
     def retire(self) -> None:
         """No longer configured: close what is idle, and the rest as it becomes idle."""

@@ -1,10 +1,11 @@
 """The answer to one exchange: its head, and the body on its way to a Consumer."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from muxproxy.headers import Headers
-from muxproxy.upstream.spec import Consumer, UpstreamError
+from muxproxy.upstream.spec import Consumer, Times, UpstreamError
 
 # Body bytes kept before pump(); beyond it the socket is not read (one read may overshoot).
 _HELD_MAX = 65536
@@ -38,11 +39,13 @@ class Reply:
         "held",
         "held_size",
         "link",
+        "peeking",
         "reason",
         "reused",
         "sent_ns",
         "status",
         "taken",
+        "times",
         "upgradable",
         "waiter",
     )
@@ -54,11 +57,14 @@ class Reply:
         bodiless: bool = False,
         upgradable: bool = False,
         deadline_ns: int = 0,
+        times: Times | None = None,
     ) -> None:
         self.waiter = waiter
         self.bodiless = bodiless  # asked with HEAD
         self.upgradable = upgradable  # a 101 was asked for
         self.deadline_ns = deadline_ns  # 0: none
+        self.times = times  # None: the origin's
+        self.peeking: asyncio.Future[None] | None = None
         self.status = 0
         self.reason = b""
         self.headers: Headers = []
@@ -95,6 +101,32 @@ class Reply:
                 consumer.broken(self.error)
             else:
                 consumer.end()
+
+    async def peek(self, enough: Callable[[bytes], bool]) -> bytes:
+        """The body's first bytes, which pump() will deliver again.
+
+        Returns once `enough` of them are there, the body is complete or 64 KiB are held. Raises
+        UpstreamError when it breaks before; the reply is over then.
+        """
+        try:
+            while True:
+                begun = b"" if self.held is None else b"".join(self.held)
+                if self.error is not None:
+                    raise self.error
+                if self.done or self.held_size > _HELD_MAX or enough(begun):
+                    return begun
+                self.peeking = self.waiter.get_loop().create_future()
+                await self.peeking
+        except BaseException:
+            self.cancel()
+            raise
+        finally:
+            self.peeking = None
+
+    def _told(self) -> None:
+        """Wake whoever peeks."""
+        if self.peeking is not None and not self.peeking.done():
+            self.peeking.set_result(None)
 
     def pause(self) -> None:
         """Stop reading from upstream; the rest of the current read is still delivered."""
@@ -157,6 +189,7 @@ class Reply:
         self.held_size += len(data)
         if self.held_size > _HELD_MAX and self.link is not None:
             self.link.pause()
+        self._told()
 
     def ended(self) -> None:
         """The body is complete."""
@@ -166,6 +199,8 @@ class Reply:
         if consumer is not None:
             self.consumer = None
             consumer.end()
+        else:
+            self._told()
 
     def failed(self, error: UpstreamError, before_head: Exception | None = None) -> None:
         """The exchange broke; `before_head` is what send() raises if that is another error."""
@@ -180,6 +215,7 @@ class Reply:
             consumer.broken(error)
         else:
             self.error = error
+            self._told()
 
 
 class _Sink:

@@ -52,6 +52,14 @@ class Consumer(Protocol):
     def broken(self, error: UpstreamError, /) -> None: ...
 
 
+class Times(msgspec.Struct, frozen=True, kw_only=True):
+    """Time-outs of one request in place of its origin's; seconds, see OriginSpec."""
+
+    connect: float
+    first_byte: float
+    idle: float
+
+
 class Request(msgspec.Struct, kw_only=True):
     """One request. Times are perf_counter_ns.
 
@@ -60,6 +68,7 @@ class Request(msgspec.Struct, kw_only=True):
     A `body` that is an async iterator goes out chunked, or with content-length if `length` is
     given (its parts must add up to it, or the connection is broken off).
     `deadline_ns`: when the whole exchange must be over (0: what the origin's `total` says).
+    `times`: its own time-outs (None: the origin's).
     """
 
     method: bytes
@@ -68,6 +77,7 @@ class Request(msgspec.Struct, kw_only=True):
     body: bytes | AsyncIterator[bytes] = b""
     length: int | None = None
     deadline_ns: int = 0
+    times: Times | None = None
 
 
 class OriginSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -357,11 +357,6 @@ async def test_a_candidate_that_does_not_fit_is_skipped(tmp_path: Path) -> None:
         assert (receipt.attempts, receipt.cost) == (1, 0)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="_serve cancels the first candidate's answer before it knows that the next one fits: "
-    "the caller gets 402 with x-should-retry: false instead of the provider's own 503",
-)
 async def test_when_no_other_candidate_fits_the_providers_own_answer_stands(tmp_path: Path) -> None:
     yaml = budget(f"${CHEAP / 1e9:.9f}") + "models:\n  both: [local/llama, openai/dear]\n"
     async with stack(tmp_path, yaml, providers=PROVIDERS) as proxy:

@@ -105,6 +105,9 @@ class Fault:
     stream: str = SAME
     code: str = ""  # ours, where the answer is cut or none
     status: int = 200
+    at_once: bool = False  # it shows in the body's first bytes
+    owes: bool = False  # ... and the attempt may have cost something nevertheless
+    amid: bool = False  # ... of a JSON answer; a stream has begun by then
 
     @property
     def headers(self) -> dict[str, str]:
@@ -118,10 +121,11 @@ class Fault:
         kept = ("x-sim-gzip", "x-sim-chunked")
         return {name: value for name, value in self.headers.items() if name in kept}
 
-    @property
-    def moves_on(self) -> bool:
+    def moves_on(self, *, stream: bool) -> bool:
         """Whether a second candidate is asked."""
-        return self.status in ELSEWHERE or (self.json == NONE and self.stream == NONE)
+        if self.status in ELSEWHERE or (self.json == NONE and self.stream == NONE):
+            return True
+        return self.at_once or (self.amid and not stream)
 
 
 DIED, LATE, BROKEN = "upstream_died", "upstream_timeout", "upstream_protocol"
@@ -133,9 +137,9 @@ FAULTS = {
     "reset before the head": Fault("reset-after=0", NONE, NONE, DIED),
     "silent before the head": Fault("hang-after=0", NONE, NONE, LATE),
     "no HTTP": Fault("garbage=head", NONE, NONE, BROKEN),
-    "dropped after the head": Fault("drop-after=head", NONE, CUT, DIED),
-    "reset after the head": Fault("reset-after=head", NONE, CUT, DIED),
-    "silent after the head": Fault("hang-after=head", NONE, CUT, LATE),
+    "dropped after the head": Fault("drop-after=head", NONE, CUT, DIED, at_once=True, owes=True),
+    "reset after the head": Fault("reset-after=head", NONE, CUT, DIED, at_once=True, owes=True),
+    "silent after the head": Fault("hang-after=head", NONE, CUT, LATE, at_once=True, owes=True),
     "dropped after a chunk": Fault("drop-after=1", CUT, CUT, DIED),
     "dropped amid": Fault("drop-after=3", CUT, CUT, DIED),
     "reset amid": Fault("reset-after=3", CUT, CUT, DIED),
@@ -146,13 +150,13 @@ FAULTS = {
     "dropped before the last chunk": Fault("drop-after=999", SAME, CUT, DIED),
     "silent before the last chunk": Fault("hang-after=999", SAME, CUT, LATE),
     "another body": Fault("garbage=body"),
-    "a bad chunk": Fault("garbage=chunk", CUT, CUT, BROKEN),
+    "a bad chunk": Fault("garbage=chunk", CUT, CUT, BROKEN, at_once=True, owes=True),
     "JSON cut off": Fault("garbage=json"),
     "junk between events": Fault("garbage=sse"),
     "a length too short": Fault("wrong-length=short"),
     "a length too long": Fault("wrong-length=long", CUT, CUT, DIED),
-    "an error first": Fault("error-after=0"),
-    "an error amid": Fault("error-after=3"),
+    "an error first": Fault("error-after=0", at_once=True),
+    "an error amid": Fault("error-after=3", amid=True),
     "no usage": Fault("usage=off"),
     "a usage of zero": Fault("usage=zero"),
     "connection: close": Fault("close=on"),
@@ -211,7 +215,7 @@ async def _case(proxy: Stack, name: str, shape: Shape, candidates: int) -> str:
     fault = FAULTS[name]
     path, body = shape.asking("bad" if candidates == 1 else "pair")
     answer = await fetch(proxy.port, path, body, {**fault.headers, "x-sim-for": "bad"})
-    moved = candidates == 2 and fault.moves_on
+    moved = candidates == 2 and fault.moves_on(stream=shape.stream)
     becomes = fault.stream if shape.stream else fault.json
     collected = candidates == 2 and not shape.stream
     if moved:
@@ -325,7 +329,7 @@ def _booked(receipt: Receipt, answer: Answer, fault: Fault, becomes: str, moved:
         assert usage is not None
         if "usage=zero" in fault.options and not moved:
             assert receipt.usage_source == "provider"
-        owed = fault.json == NONE  # the first attempt was sent, so it may have cost money
+        owed = moved and (fault.owes or fault.json == fault.stream == NONE)
         own = usage.input_total * INPUT + usage.output_total * OUTPUT
         assert receipt.cost > own if owed else receipt.cost == own
         if moved:
@@ -365,7 +369,7 @@ async def test_where_nobody_listens_another_is_asked_and_nothing_is_owed(
         answer = await fetch(proxy.port, path, body)
         assert (answer.status, answer.broken) == (200, False)
         alone, paired = await balanced(proxy, 2)
-        assert (alone.attempts, alone.cost, alone.code) == (1, 0, "upstream_connect")
+        assert (alone.attempts, alone.cost, alone.code) == (2, 0, "upstream_connect")
         usage = paired.usage
         assert usage is not None and paired.attempts == 2
         assert paired.cost == usage.input_total * INPUT + usage.output_total * OUTPUT

@@ -1,0 +1,41 @@
+"""The keys of the YAML that say how muxproxy stays up: retries, time-outs, health.
+
+Part of `config.model`, which names these structs; see there.
+"""
+
+from __future__ import annotations
+
+from muxproxy.config.marks import Duration, Strict
+
+
+class Retry(Strict, frozen=True, kw_only=True):
+    """More tries of one candidate. Another candidate is asked without it."""
+
+    same: int = 0
+    """Further tries of the same candidate after 408, 409, 425, 429, 5xx and time-outs."""
+    patience: Duration = "30s"
+    """Longest wait for a provider's retry-after; never longer than the caller's SDK waits."""
+    backoff: Duration = "250ms"
+    """First pause where the provider names none; doubled each time, up to 8s, with jitter."""
+
+
+class RuleTimeouts(Strict, frozen=True, kw_only=True):
+    """As the provider's `timeouts`, for the requests of one rule; null: the provider's."""
+
+    connect: Duration | None = None
+    """TCP and TLS."""
+    first_byte: Duration | None = None
+    """From the request sent to the head of the answer."""
+    idle: Duration | None = None
+    """Between two reads of a body."""
+    total: Duration | None = None
+    """The whole request with all its attempts and waits."""
+
+
+class Breaker(Strict, frozen=True, kw_only=True):
+    """When a candidate is passed over because it fails, and when it is tried again."""
+
+    failures: int = 5
+    """So many in a row (5xx, time-outs, broken connections) open it; 0: never."""
+    open_for: Duration = "10s"
+    """Then one request may probe it; doubled while probes fail, up to 5m."""

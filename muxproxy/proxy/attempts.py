@@ -1,0 +1,322 @@
+"""The attempts of one exchange: candidate by candidate, by what each failed of.
+
+    stale or refused connection      the same candidate once more, where there is no other
+    408 409 425 429 5xx, time-outs,
+    broken answers, overload told
+    in the body of a 200             the next candidate; the same one first with `retry: {same: n}`
+    anything else                    the answer
+
+Only before a byte has reached the caller. Each attempt is held and settled on its own. When all
+failed, the provider's most telling answer goes to the caller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from time import perf_counter_ns
+from typing import TYPE_CHECKING
+
+from muxproxy import exchange as words
+from muxproxy.errors import MuxError
+from muxproxy.exchange import Target
+from muxproxy.limits.headroom import retry_after
+from muxproxy.proxy.booking import Downgraded
+from muxproxy.proxy.candidates import downgraded, usable
+from muxproxy.proxy.counting import counted_here
+from muxproxy.proxy.opening import Events, document, overload
+from muxproxy.proxy.terms import ONCE
+from muxproxy.upstream import Reply, UpstreamError
+
+if TYPE_CHECKING:
+    from muxproxy.proxy.outbound import Outbound
+    from muxproxy.proxy.road import Exchange
+    from muxproxy.proxy.snapshot import Service
+
+# RFC 9110, RFC 6585; 529 is Anthropic's overloaded_error, 52x are Cloudflare's.
+_ELSEWHERE = frozenset({408, 409, 425, 429})
+_NOT_ELSEWHERE = frozenset({501, 505})
+# Our own refusals that are about one candidate.
+_ANOTHER_MAY = frozenset({"budget_exceeded", "unknown_price", "rate_limited"})
+_AGAIN = frozenset({"connect", "dns", "stale"})  # nothing was sent, so trying again costs nothing
+_LONGEST_PAUSE = 8.0
+
+
+def may_be_better_elsewhere(status: int) -> bool:
+    """Whether another candidate may better an answer of that status."""
+    return status in _ELSEWHERE or (status >= 500 and status not in _NOT_ELSEWHERE)
+
+
+async def serve(x: Exchange) -> None:
+    """Candidate by candidate until one has answered; then the splice. Raises MuxError."""
+    assert x.plan is not None and x.ask is not None
+    if x.ask.endpoint == words.COUNT_TOKENS and counted_here(x):
+        return
+    waiting = usable(x, x.plan.candidates)
+    tried: Tried | None = None
+    try:
+        while waiting:
+            target = _next(x, waiting) if len(waiting) > 1 else waiting.pop()
+            service = x.snapshot.services[target.provider]
+            try:
+                outbound = await x.hold(service, target)
+                reply = await x.send(service, outbound)
+            except Downgraded as verdict:
+                waiting = downgraded(x, verdict)
+                tried = tried or Tried(x)
+                tried.failure = verdict.verdict.error
+                continue
+            except MuxError as error:
+                tried = tried or Tried(x)
+                await tried.by_error(target, service, error, waiting)
+                continue
+            if reply.status < 400 and (not waiting or x.upload is not None):
+                await x.splice(service, outbound, reply)
+                return
+            tried = tried or Tried(x)
+            if await tried.is_taken(target, service, outbound, reply, waiting):
+                return
+        assert tried is not None
+        await tried.give_up()
+    finally:
+        if tried is not None:
+            tried.close()
+
+
+def _next(x: Exchange, waiting: list[Target]) -> Target:
+    """The first that is not known to be out; the first of all when every one is."""
+    health, headroom, now = x.proxy.health, x.proxy.headroom, time.time()
+    asked = "" if x.ask is None else x.ask.model or ""
+    for at, target in enumerate(waiting):
+        model = target.model or asked
+        if health.admits(target.provider, model) and (
+            headroom.out_until(target.provider, model) <= now
+        ):
+            return waiting.pop(at)
+    return waiting.pop(0)
+
+
+class Kept:
+    """An error answer that may yet be the one to pass on. Its body arrives meanwhile."""
+
+    __slots__ = ("outbound", "rank", "reply", "service", "target")
+
+    def __init__(
+        self, target: Target, service: Service, outbound: Outbound, reply: Reply, rank: int
+    ) -> None:
+        self.target = target
+        self.service = service
+        self.outbound = outbound
+        self.reply = reply
+        self.rank = rank
+
+
+class Tried:
+    """What went wrong so far; exists from the first failure on."""
+
+    __slots__ = ("_kept", "_same", "_x", "failure")
+
+    def __init__(self, x: Exchange) -> None:
+        self._x = x
+        self._kept: Kept | None = None
+        self._same = 0  # further tries of the candidate under way
+        self.failure: MuxError | None = None
+        x.told = []
+
+    # -- one attempt's outcome --------------------------------------------------------------
+
+    async def by_error(
+        self, target: Target, service: Service, error: MuxError, waiting: list[Target]
+    ) -> None:
+        """No answer came. Returns when there is something to try; else raises."""
+        x = self._x
+        upstream = isinstance(error, UpstreamError)
+        if upstream or self.failure is None:
+            self.failure = error
+        cause = error.cause if isinstance(error, UpstreamError) else error.code
+        self._note(target, cause)
+        if upstream and x.live is not None:
+            x.proxy.health.failed(service.name, x.live)
+        if x.upload is not None or not (upstream or error.code in _ANOTHER_MAY):
+            raise error
+        if self._late():
+            waiting.clear()
+        elif upstream and await self._again(target, service, cause, None, bool(waiting)):
+            waiting.insert(0, target)
+        else:
+            self._same = 0
+
+    async def is_taken(
+        self,
+        target: Target,
+        service: Service,
+        outbound: Outbound,
+        reply: Reply,
+        waiting: list[Target],
+    ) -> bool:
+        """Pass the answer on, unless another try may better it; False: try on."""
+        x = self._x
+        status = reply.status
+        try:
+            cause = None if x.upload is not None else await _complaint(reply)
+        except UpstreamError as error:
+            x.booking.attempt_failed(owed=True)
+            await self.by_error(target, service, error, waiting)
+            return False
+        if cause is None:
+            await x.splice(service, outbound, reply)
+            return True
+        x.booking.observe_refusal(service, reply)
+        live = x.live
+        if status not in _ELSEWHERE and live is not None:
+            x.proxy.health.failed(service.name, live)
+        self._note(target, cause)
+        wait = _wished(reply)
+        if not waiting and not self._may(service, cause):
+            return await self._last(target, service, outbound, reply)
+        self._keep(Kept(target, service, outbound, reply, _rank(status, wait)))
+        x.booking.attempt_failed(owed=False)
+        if self._late():
+            waiting.clear()
+        elif await self._again(target, service, cause, wait, bool(waiting)):
+            waiting.insert(0, target)
+        else:
+            self._same = 0
+        return False
+
+    async def _last(
+        self, target: Target, service: Service, outbound: Outbound, reply: Reply
+    ) -> bool:
+        """Nobody else is left: this answer goes out, unless an earlier one tells more."""
+        kept = self._kept
+        if kept is not None and kept.rank > _rank(reply.status, _wished(reply)):
+            self._x.booking.attempt_failed(owed=False)
+            reply.cancel()
+            return False
+        await self._x.splice(service, outbound, reply)
+        return True
+
+    async def give_up(self) -> None:
+        """All failed."""
+        x, kept = self._x, self._kept
+        if kept is None:
+            raise self.failure or MuxError("internal_error", "no candidate was tried")
+        self._kept = None
+        x.take_back(kept.target, kept.service, kept.reply)
+        await x.splice(kept.service, kept.outbound, kept.reply)
+
+    def close(self) -> None:
+        """Let go of what was kept."""
+        if self._kept is not None:
+            self._kept.reply.cancel()
+            self._kept = None
+
+    # -- whether, and when ------------------------------------------------------------------
+
+    def _tries(self, service: Service) -> tuple[int, float, float]:
+        """(further tries, patience, first pause) as the rule or the provider says."""
+        terms = self._x.terms
+        tries = (terms.tries if terms is not None else None) or service.tries or ONCE
+        return tries.same, tries.patience, tries.backoff
+
+    def _may(self, service: Service, cause: str) -> bool:
+        return self._same < self._tries(service)[0]
+
+    async def _again(
+        self, target: Target, service: Service, cause: str, wait: float | None, others: bool
+    ) -> bool:
+        """Whether the same candidate is tried once more, after its pause."""
+        same, patience, backoff = self._tries(service)
+        if cause in _AGAIN and not others:
+            same = max(same, 1)
+        if self._same >= same or not self._x.proxy.retries.take():
+            return False
+        if wait is None:
+            wait = min(backoff * 2**self._same, _LONGEST_PAUSE) * random.uniform(0.5, 1.0)
+        if wait > min(patience, self._left()):
+            return False
+        self._same += 1
+        if wait:
+            await asyncio.sleep(wait)
+        return True
+
+    def _left(self) -> float:
+        """Seconds that the caller still waits, as far as it or a rule says."""
+        x = self._x
+        left = float("inf")
+        if x.deadline_ns:
+            left = (x.deadline_ns - perf_counter_ns()) / 1e9
+        told = x.fields.get(b"x-stainless-read-timeout") or x.fields.get(b"x-stainless-timeout")
+        if told is not None:
+            try:
+                gone = (perf_counter_ns() - x.accepted_ns) / 1e9
+                left = min(left, float(told) - gone)
+            except ValueError:
+                pass
+        return left
+
+    def _late(self) -> bool:
+        """Whether the request's own deadline has passed."""
+        deadline_ns = self._x.deadline_ns
+        return bool(deadline_ns) and perf_counter_ns() >= deadline_ns
+
+    def _note(self, target: Target, cause: str) -> None:
+        self._x.told.append(f"{target.provider}/{self._x.booking.model or '-'}: {cause}")
+
+    def _keep(self, one: Kept) -> None:
+        kept = self._kept
+        if kept is not None and kept.rank > one.rank:
+            one.reply.cancel()
+            return
+        if kept is not None:
+            kept.reply.cancel()
+        if one.reply.status < 400:  # an overload within a 200: the road answers for it
+            self.failure = MuxError("overloaded", "the provider is overloaded")
+            one.reply.cancel()
+            return
+        self._kept = one
+
+
+async def _complaint(reply: Reply) -> str | None:
+    """What is wrong with an answer that another candidate may better; None: pass it on.
+
+    Raises UpstreamError when it breaks before it shows.
+    """
+    status = reply.status
+    if status >= 400:
+        return str(status) if may_be_better_elsewhere(status) else None
+    if status != 200:
+        return None
+    fields = dict(reply.headers)
+    if fields.get(b"content-encoding", b"identity") != b"identity":
+        return None
+    kind = fields.get(b"content-type", b"")
+    if kind.startswith(b"text/event-stream"):
+        events = Events()
+        events.enough(await reply.peek(events.enough))
+        return overload(events.found)
+    if b"json" in kind:
+        begun = await reply.peek(document)
+        return None if document(begun) else overload(begun)
+    return None
+
+
+def _wished(reply: Reply) -> float | None:
+    """Seconds that the provider wants us to wait."""
+    found: float | None = None
+    for name, value in reply.headers:
+        if name in (b"retry-after", b"retry-after-ms"):
+            seconds = retry_after(name, value, time.time())
+            if seconds is not None and (found is None or name.endswith(b"-ms")):
+                found = seconds
+    return found
+
+
+def _rank(status: int, wait: float | None) -> int:
+    """How much an answer tells the caller: how long to wait, that it was too much, the rest."""
+    if status < 400:
+        return 0
+    if status == 429:
+        return 4 if wait is not None else 3
+    return 2 if wait is not None or status < 500 else 1
