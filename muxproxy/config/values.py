@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from muxproxy.config import units, when
+from muxproxy.config.bounds import bounds
 from muxproxy.config.faults import nearest, suggestion
 from muxproxy.config.model import Config, Listen, Rule, Strategy
 from muxproxy.config.notes import Notes, Path
@@ -40,6 +41,7 @@ def examine(config: Config, names: Names, notes: Notes) -> None:
             notes.fault(("origins", at), "expected an origin such as https://app.example.com")
     _unknown_price(config.unknown_price, ("unknown_price",), notes)
     _positive(config, notes)
+    bounds(config, notes)
 
 
 class References:

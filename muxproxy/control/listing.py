@@ -10,10 +10,20 @@ from muxproxy.config.model import Config, Strategy
 from muxproxy.ledger.reports import iso_ms
 
 
+class Standing(Protocol):
+    """How the candidates fare."""
+
+    def providers(self) -> Iterator[str]: ...
+    def models(self, provider: str) -> Iterator[dict[str, object]]: ...
+
+
 class Listed(Protocol):
     """Where the figures come from."""
 
     config: Config
+
+    @property
+    def health(self) -> Standing: ...
 
     def pools(self) -> Mapping[str, Mapping[str, int]]: ...
 
@@ -80,6 +90,7 @@ def providers(source: Listed) -> list[dict[str, Any]]:
                 "key": "set" if provider.api_key else "the caller's own",
                 "free": provider.price == "free",
                 "connections": pools.get(f"{host}:{port}", {}),
+                "models": list(source.health.models(name)),
             }
         )
     return found

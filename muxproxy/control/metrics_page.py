@@ -14,6 +14,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from muxproxy.control.listing import Standing
 from muxproxy.metrics import TOKEN_KINDS, Histogram, Metrics
 from muxproxy.money import NANO
 
@@ -25,6 +26,9 @@ class Source(Protocol):
     """What the page reads besides the counters."""
 
     metrics: Metrics
+
+    @property
+    def health(self) -> Standing: ...
 
     def pools(self) -> Mapping[str, Mapping[str, int]]: ...
     def ledger_lag(self) -> int: ...
@@ -53,6 +57,7 @@ class _Collector:
         yield from _per_model(self._source.metrics)
         yield from _gauges(self._source)
         yield from _budgets(self._source.budgets())
+        yield from _circuits(self._source.health)
 
 
 def _requests(metrics: Metrics) -> Iterator[Metric]:
@@ -163,6 +168,29 @@ def _budgets(rows: Iterable[Mapping[str, object]]) -> Iterator[Metric]:
             if isinstance(value, int | float):
                 family.add_metric([str(row["name"]), str(row["scope"])], value)
     yield from families.values()
+
+
+_STATES = {"closed": 0, "half_open": 1, "open": 2}
+
+
+def _circuits(health: Standing) -> Iterator[Metric]:
+    labels = ["provider", "model"]
+    state = GaugeMetricFamily(
+        "muxproxy_circuit_state", "0 closed, 1 half open, 2 open.", labels=labels
+    )
+    opened = CounterMetricFamily(
+        "muxproxy_circuit_opened", "How often the circuit opened.", labels=labels
+    )
+    under_way = GaugeMetricFamily(
+        "muxproxy_candidate_in_flight", "Calls under way at a candidate.", labels=labels
+    )
+    for provider in health.providers():
+        for found in health.models(provider):
+            pair = [provider, str(found["model"])]
+            state.add_metric(pair, _STATES[str(found["state"])])
+            opened.add_metric(pair, int(str(found["opened_total"])))
+            under_way.add_metric(pair, int(str(found["in_flight"])))
+    yield from (state, opened, under_way)
 
 
 def _add(family: HistogramMetricFamily, labels: list[str], histogram: Histogram) -> None:

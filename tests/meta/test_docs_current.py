@@ -15,6 +15,7 @@ from muxproxy.config.model import Budget, Config
 from muxproxy.control import metrics_page
 from muxproxy.errors import CODES
 from muxproxy.metrics import Metrics
+from muxproxy.proxy.health import Health
 from tests.meta import config_tables
 from tests.meta.sources import ROOT, pages
 
@@ -63,6 +64,7 @@ class Figures:
     """A source of figures with one of each kind."""
 
     metrics: Metrics
+    health: Health
 
     def pools(self) -> dict[str, dict[str, int]]:
         return {"http://h:80": {"open": 1}}
@@ -90,7 +92,9 @@ def test_every_metric_is_documented() -> None:
     metrics.errors["c"] += 1
     metrics.usage_source["provider"] += 1
     metrics.series["p", "m"].cost_delta_nano = 1
-    text = metrics_page.render(Figures(metrics)).decode()
+    health = Health()
+    health.failed("p", health.of("p", "m"))
+    text = metrics_page.render(Figures(metrics, health)).decode()
     exported = set(re.findall(r"^# TYPE (\w+)", text, re.M))
     documented = set(re.findall(r"`(muxproxy_\w+)`", page("operations.md")))
     assert documented == exported
