@@ -40,6 +40,7 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     stream_options: bool = True  # takes include_usage
     effort: Literal["reasoning_effort", "reasoning", "thinking", "none"] = "reasoning_effort"
     efforts: frozenset[str] | None = None  # None: all
+    effort_or_tools: bool = False  # not both in one request
     # How an assistant's earlier reasoning is sent back, if at all.
     thoughts: Literal["none", "reasoning_content", "reasoning", "reasoning_details", "content"] = (
         "none"
@@ -280,6 +281,12 @@ def _openai(known: Quirks, model: str) -> Quirks:
     efforts = {"low", "medium", "high", "minimal" if version == (5, 0) else "none"}
     if version >= (5, 2):
         efforts.add("xhigh")
+    # its own 400: "Function tools with reasoning_effort are not supported for gpt-5.6-luna in
+    # /v1/chat/completions. To use function tools, use /v1/responses ..."
     return msgspec.structs.replace(
-        _REASONING, name=known.name, user=known.user, efforts=frozenset(efforts)
+        _REASONING,
+        name=known.name,
+        user=known.user,
+        efforts=frozenset(efforts),
+        effort_or_tools=version >= (5, 6),
     )

@@ -162,7 +162,10 @@ def _reasoning(request: n.Request, quirks: Quirks, body: dict[str, Any]) -> None
     if reasoning is None:
         return
     word = effort.effort(reasoning)
-    if quirks.effort == "none":
+    if quirks.effort_or_tools and "tools" in body and word != "none":
+        if word is not None:
+            request.drop("reasoning")
+    elif quirks.effort == "none":
         if word != "none" and (word is not None or reasoning.adaptive):
             request.drop("reasoning")
     elif quirks.effort == "thinking":

@@ -79,11 +79,15 @@ class Reader:
         return found
 
     def finish(self) -> list[n.Event]:
-        """At the end of the bytes: Done, where every choice had ended without a [DONE]."""
-        if self._over or not self._choices:
+        """At the end of the bytes: Done, where every choice had ended without a [DONE]; Failure,
+        where only some had."""
+        ended = [choice.finished for choice in self._choices.values()]
+        if self._over or not any(ended):
             return []
         self._over = True
-        return [n.Done()] if all(c.finished for c in self._choices.values()) else []
+        if all(ended):
+            return [n.Done()]
+        return [n.Failure(message="the provider's stream ended before all of its choices")]
 
     def _done(self) -> list[n.Event]:
         """[DONE]; a choice that never said why it ended (Snowflake) has ended all the same."""
