@@ -47,6 +47,7 @@ _CONTROL = frozenset(
         "/v1/calls",
         "/v1/config/reload",
         "/v1/explain",
+        "/v1/status",
         "/user/stats",
     }
 )

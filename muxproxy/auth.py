@@ -42,6 +42,7 @@ class Authenticator:
         self.required = auth.mode == "keys"
         self._user_header = auth.user_header.lower().encode() if auth.user_header else None
         self._run_header = auth.run_header.lower().encode() if auth.run_header else None
+        self._run = auth.run
         self._keys: dict[str, Caller] = {}
         for key in keys:
             digest = key.sha256.lower() if key.sha256 else _digest((key.value or "").encode())
@@ -101,7 +102,7 @@ class Authenticator:
                 raise _unauthorized(stranger is not None)
             found = stranger or ANONYMOUS
         user = found.user or user or ask_user or None
-        run = run or other_run
+        run = self._run or run or other_run
         if user is None and run is None:
             return found
         return Caller(

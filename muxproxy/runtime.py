@@ -70,7 +70,8 @@ class Runtime:
         self.health = Health()
         self.counter = TokenCounter()
         self.log = logs.logger()
-        self.standing = Standing(path)
+        self.started = time.time()
+        self.standing: Standing = Standing(path)
         self.signature = signature(self.standing.files)
         self.door_stats: Callable[[], Mapping[str, int]] = dict
         self.ports: Collection[int] = ()  # that our doors listen on, once they do
@@ -298,6 +299,12 @@ class Runtime:
     def config_current(self) -> bool:
         """Whether the configuration in force is what its files say."""
         return not self.standing.shown()
+
+    def streams(self) -> int:
+        """Streamed answers under way."""
+        exchanges = self.in_flight.tasks.values()
+        asks = (getattr(exchange, "ask", None) for exchange in exchanges)
+        return sum(1 for ask in asks if ask is not None and ask.stream)
 
     def ledger_lag(self) -> int:
         """Rows queued."""

@@ -65,7 +65,7 @@ async def _serve(runtime: Runtime, announce: Callable[[list[str]], None]) -> int
     watcher = Watcher(runtime) if runtime.path is not None else None
     try:
         doors = await open_doors(runtime)
-        announce([address for door in doors for address in door.addresses])
+        announce(_announced(runtime.config, doors))
         await stop.asked.wait()
         await _drain(runtime, doors, stop)
     finally:
@@ -107,6 +107,16 @@ async def open_doors(runtime: Runtime) -> list[Door]:
             await opened.aclose()
         raise
     return doors
+
+
+def _announced(config: Config, doors: list[Door]) -> list[str]:
+    """The doors' addresses with their schemes; a unix socket's path as it is."""
+    secure = _tls(config) is not None
+    return [
+        name if name.startswith("unix:") else f"{'https' if secure and not at else 'http'}://{name}"
+        for at, door in enumerate(doors)
+        for name in door.addresses
+    ]
 
 
 def _tls(config: Config) -> DoorTls | None:
@@ -167,5 +177,4 @@ async def _drain_doors(doors: list[Door], timeout: float) -> None:
 def announce_text(addresses: list[str]) -> None:
     """Say on stderr where calls are served."""
     for address in addresses:
-        where = address if address.startswith("unix:") else f"http://{address}"
-        print(f"muxproxy {__version__} listening on {where}", file=sys.stderr, flush=True)
+        print(f"muxproxy {__version__} listening on {address}", file=sys.stderr, flush=True)

@@ -77,6 +77,8 @@ class Auth(Strict, frozen=True, kw_only=True):
     """A request header that names the user."""
     run_header: HeaderName | None = None
     """A request header that names the run, besides x-muxproxy-run."""
+    run: str | None = None
+    """The run that every call belongs to, whatever its headers say."""
     jwt: JwtAuth | None = None
 
 

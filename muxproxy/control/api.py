@@ -17,9 +17,9 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Send
 
-from muxproxy.control import metrics_page, openapi
+from muxproxy.control import metrics_page, openapi, status
 from muxproxy.control.analytics import Analytics, BudgetSource
-from muxproxy.control.listing import Listed, models, providers
+from muxproxy.control.listing import models, providers
 from muxproxy.control.queries import call_id, filters_of, limit_of, require_json
 from muxproxy.errors import MuxError
 from muxproxy.exchange import Receipt
@@ -30,7 +30,7 @@ from muxproxy.proxy.explaining import Asked
 _BASES = ("/v1", "", "/openai/v1", "/v1beta")
 
 
-class Source(metrics_page.Source, Listed, BudgetSource, Protocol):
+class Source(metrics_page.Source, status.Source, BudgetSource, Protocol):
     """What the control plane needs of the running muxproxy."""
 
     def pools(self) -> Mapping[str, Mapping[str, int]]: ...
@@ -72,6 +72,7 @@ def build(source: Source) -> Control:
         Route("/v1/calls", control.calls),
         Route("/v1/calls/{id}", control.call),
         Route("/v1/config/reload", control.reload, methods=["POST"]),
+        Route("/v1/status", control.status),
         Route("/v1/explain", control.explain, methods=["POST"]),
         Route("/v1/analytics/costs", analytics.costs),
         Route("/v1/analytics/budgets", analytics.budgets),
@@ -119,6 +120,10 @@ class _Control:
     async def providers(self, request: Request) -> Response:
         del request
         return reply({"providers": providers(self._source)})
+
+    async def status(self, request: Request) -> Response:
+        del request
+        return reply(await status.status(self._source, self._reader))
 
     async def calls(self, request: Request) -> Response:
         query: Mapping[str, str] = request.query_params

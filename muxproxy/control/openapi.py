@@ -85,6 +85,7 @@ _OWN: dict[str, dict[str, dict[str, Any]]] = {
             ],
         )
     },
+    "/v1/status": {"get": _op("How it is doing: traffic, budgets, providers, last calls.")},
     "/v1/explain": {
         "post": _op("What would happen to a request, and why: method, path, headers, body.")
     },
