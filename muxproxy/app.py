@@ -25,9 +25,10 @@ from muxproxy.dialects import errors as dialect_errors
 from muxproxy.dialects.paths import Route, classify
 from muxproxy.doors import DoorLimits, guarded
 from muxproxy.errors import MuxError
-from muxproxy.exchange import OPENAI
+from muxproxy.exchange import OPENAI, REALTIME
 from muxproxy.headers import went_in_circles
 from muxproxy.proxy.plain import forward_unknown
+from muxproxy.proxy.session import refuse_upgrade, upgraded
 from muxproxy.proxy.sinks import AsgiSink
 from muxproxy.runtime import Runtime
 
@@ -95,7 +96,7 @@ class App:
             if authority is not None:
                 self._check_forwarded(scope, authority)
             if b"upgrade" in fields:
-                _refuse_websocket(fields)
+                route = self._upgrade(route, scope, fields, extensions)
         except MuxError as error:
             await _send_error(send, _dialect(scope), error)
             return
@@ -111,6 +112,18 @@ class App:
         finally:
             if fallback is not None:
                 await fallback.close()
+
+    def _upgrade(
+        self, route: Route, scope: Scope, fields: dict[bytes, bytes], extensions: dict[str, Any]
+    ) -> Route:
+        """The route of a request with Upgrade. Raises MuxError 426 where nobody would serve it."""
+        route = upgraded(route, scope, fields)
+        if route.endpoint == REALTIME:
+            providers = self._runtime.snapshot.config.providers.values()
+            wanted = {provider.websocket for provider in providers}
+            here = "muxproxy.splice" in extensions  # only our door can give a connection away
+            refuse_upgrade(route, "on" if "on" in wanted and here else "auto" if here else "off")
+        return route
 
     def _check_forwarded(self, scope: Scope, authority: tuple[str, str, int]) -> None:
         """What only a proxy checks: circles, and a key of its own. Raises MuxError."""
@@ -191,16 +204,6 @@ def _dialect(scope: Scope) -> str:
         return classify(scope["method"], scope["path"]).dialect
     except MuxError:
         return OPENAI
-
-
-def _refuse_websocket(fields: dict[bytes, bytes]) -> None:
-    """426 for WebSocket: Codex then posts at once (404, 405 and 501 make it try seven times)."""
-    if fields[b"upgrade"].lower() == b"websocket":
-        raise MuxError(
-            "upgrade_required",
-            "WebSocket is not served here; POST with stream: true instead",
-            headers=[(b"upgrade", b"HTTP/1.1"), (b"connection", b"upgrade")],
-        )
 
 
 async def _send_error(send: Send, dialect: str, error: MuxError) -> None:

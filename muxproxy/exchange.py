@@ -24,6 +24,7 @@ MESSAGES = "messages"  # anthropic /messages
 COUNT_TOKENS = "count_tokens"  # anthropic /messages/count_tokens, gemini :countTokens
 GENERATE = "generate"  # gemini :generateContent and :streamGenerateContent
 MODELS = "models"  # a provider's model list; free
+REALTIME = "realtime"  # a WebSocket: a session of many responses
 OTHER = "other"  # any path we do not know: passed through unread
 GENERATING = frozenset({CHAT, COMPLETIONS, RESPOND, MESSAGES, GENERATE})
 INSPECTED = GENERATING | {EMBEDDINGS, COUNT_TOKENS}

@@ -7,7 +7,7 @@ from collections import deque
 
 import msgspec
 
-from muxproxy.exchange import GENERATING, OTHER, Ask
+from muxproxy.exchange import GENERATING, OTHER, REALTIME, Ask
 from muxproxy.prices import Price
 
 UNLEARNED_OUTPUT = 1024  # expected output of a model of which too little was seen
@@ -38,7 +38,7 @@ def estimate(ask: Ask, price: Price | None, learned: int | None) -> Estimate:
     or what the model can put out at most.
     """
     worst_in = ask.body_bytes - ask.media_bytes + ask.media * MEDIA_TOKENS
-    if ask.endpoint not in GENERATING and ask.endpoint != OTHER:
+    if ask.endpoint not in GENERATING and ask.endpoint not in (OTHER, REALTIME):
         return Estimate(ask.prompt_tokens, 0, max(worst_in, ask.prompt_tokens), 0)
     n = ask.n if ask.n > 1 else 1
     most = ask.max_tokens

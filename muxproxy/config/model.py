@@ -155,6 +155,9 @@ class Provider(Strict, frozen=True, kw_only=True):
     """When its models are passed over because they fail."""
     models: list[str] = []
     """Names shown in /v1/models."""
+    websocket: Literal["auto", "on", "off"] = "auto"
+    """Upgrades: auto passes them through, except on /v1/responses, where 426 makes clients post
+    at once; on: there too; off: 426 for all."""
     on_abort: Literal["cancel"] | dict[str, str] = "cancel"
     """When the caller leaves: cancel, or {drain: 30s} to read the rest and learn the usage."""
     missing_key: Internal | None = None

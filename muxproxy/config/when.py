@@ -23,7 +23,7 @@ Problem = Callable[[Path, str, str], None]  # path below `when`, message, hint
 
 DETECTORS = ("code", "complex", "simple")
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-ENDPOINTS = tuple(sorted({*exchange.INSPECTED, exchange.MODELS, exchange.OTHER}))
+ENDPOINTS = tuple(sorted({*exchange.INSPECTED, exchange.MODELS, exchange.REALTIME, exchange.OTHER}))
 
 # What each field is compared as.
 STRING, WORD, FLAG, NUMBER, TEXT, HOURS, WEEKDAYS, SHARE = (

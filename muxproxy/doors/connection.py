@@ -266,10 +266,7 @@ class Connection(asyncio.Protocol):
         state = self._state
         early = bytes(self._buffer) + rest
         Connecting(state, self.transport, head, early, partial(_serve_within, state))
-        self._phase = _CLOSING  # the connection is another's
-        self._buffer.clear()
-        self.deadline = math.inf
-        state.peers.discard(self)
+        self._leave()
 
     # Called by the splice
 
@@ -301,6 +298,20 @@ class Connection(asyncio.Protocol):
         if self._read_paused and self._phase == _BODY:
             self._resume_reading()
             self._rearm()
+
+    def hand_over(self) -> bytes:
+        """The connection becomes another's."""
+        self._pause_reading()
+        early = bytes(self._buffer)
+        self._leave()
+        return early
+
+    def _leave(self) -> None:
+        self._phase = _CLOSING
+        self._splice = None
+        self._buffer.clear()
+        self.deadline = math.inf
+        self._state.peers.discard(self)
 
     # Endings
 

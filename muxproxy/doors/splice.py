@@ -38,6 +38,7 @@ class Carrier(Protocol):
     def response_ended(self, close: bool) -> None: ...
     def break_off(self, reset: bool) -> None: ...
     def body_taken(self) -> None: ...
+    def hand_over(self) -> bytes: ...
 
 
 class Splice:
@@ -222,6 +223,16 @@ class Splice:
         if self._waiters:
             self._wake()
         self._carrier.break_off(mode == _RAW)
+
+    def take_over(self, head: bytes) -> tuple[asyncio.Transport, bytes]:
+        """Answers with `head` (a 101), and gives the connection away: its transport, paused, and
+        what the client sent behind its request. Raises ConnectionError where it has left."""
+        if self._mode != _NEW:
+            raise ConnectionResetError("the client left")
+        self._mode = _ENDED
+        self._pause = self._resume = self._gone = None
+        self._out(head)
+        return self._carrier.transport, self._carrier.hand_over()
 
     def watch(
         self,

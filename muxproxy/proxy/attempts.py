@@ -71,7 +71,8 @@ async def serve(x: Exchange) -> None:
                 tried = tried or Tried(x)
                 await tried.by_error(target, service, error, waiting)
                 continue
-            if reply.status < 400 and (not waiting or x.upload is not None):
+            taken = not waiting or x.upload is not None or reply.status == 101
+            if reply.status < 400 and taken:
                 await x.splice(service, outbound, reply)
                 return
             tried = tried or Tried(x)

@@ -23,7 +23,7 @@ from muxproxy.prices import FREE
 from muxproxy.proxy.names import header_value
 from muxproxy.proxy.settling import Verdict, judge
 from muxproxy.proxy.snapshot import Service
-from muxproxy.tap import Tap
+from muxproxy.tap.state import State
 from muxproxy.upstream import Reply
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ class Booking:
         "ticket",
         "time_ms",
         "ttfb_us",
+        "unknown",
     )
 
     def __init__(self, proxy: Proxy) -> None:
@@ -100,13 +101,14 @@ class Booking:
         self.price: Price | None = None
         self.service: Service | None = None
         self.model: str | None = None
-        self.tap: Tap | None = None
+        self.tap: State | None = None
         self.ticket: Ticket | None = None
         self.edits: tuple[str, ...] = ()
         self.downgraded: frozenset[str] = frozenset()
         self.overhead_us = 0
         self.ttfb_us: int | None = None
-        self.owed_nano = 0  # by failed attempts
+        self.owed_nano = 0  # by failed attempts, and a session's responses so far
+        self.unknown = False  # one of those responses has no price
         self._earlier: list[tuple[int, list[Spend]]] = []
         self._settled = False
         self._priced: Usage | None = None
@@ -178,9 +180,9 @@ class Booking:
         self.price = verdict.price
         if ask.endpoint in words.FREE:
             return None
-        return self._journal(verdict, caller)
+        return self.journal(verdict, caller)
 
-    def _journal(self, held: Held, caller: Caller) -> Awaitable[None] | None:
+    def journal(self, held: Held, caller: Caller) -> Awaitable[None] | None:
         """Write the hold down before anything is sent; what to await, or None."""
         proxy = self._proxy
         if self.journaled:
@@ -268,9 +270,9 @@ class Booking:
         tap = self.tap
         if tap is None or (usage := tap.usage) is None:
             return None
-        return self._price_of(usage)
+        return self.price_of(usage)
 
-    def _price_of(self, usage: Usage) -> int | None:
+    def price_of(self, usage: Usage) -> int | None:
         """Nano-dollars of `usage`; asked once per exchange, for the provider's own figures are
         compared with ours in it."""
         if self._priced is not usage:
@@ -304,23 +306,28 @@ class Booking:
         proxy.account(receipt, verdict, exchange)
 
     def _cost(self, verdict: Verdict) -> int | None:
-        if verdict.usage is None or self.service is None:
-            base: int | None = 0 if verdict.nothing_owed else None
+        if verdict.session and (self.unknown or verdict.rest is None):
+            return None if self.unknown else self.owed_nano
+        if verdict.rest is not None:
+            base = self.price_of(verdict.rest)
+        elif verdict.usage is None or self.service is None:
+            base = 0 if verdict.nothing_owed else None
             if base is None and verdict.at_hold and self.held is not None:
                 base = self.held.nano
         else:
-            base = self._price_of(verdict.usage)
+            base = self.price_of(verdict.usage)
         return base if base is None else base + self.owed_nano
 
     def _close(self, verdict: Verdict, cost: int | None, now: float) -> tuple[int, list[Spend]]:
         held = self.held
         if held is None:
             return 0, []
-        if verdict.nothing_owed and verdict.usage is None:
+        usage = verdict.rest if verdict.session else verdict.usage
+        if usage is None and (verdict.nothing_owed or verdict.session):
             held.release()
             return 0, []
         own = None if cost is None else cost - self.owed_nano
-        spends = held.settle(own, _tokens(verdict.usage), now)
+        spends = held.settle(own, _tokens(usage), now)
         return held.overrun, spends
 
     def _receipt(self, exchange: Exchange, verdict: Verdict, cost: int | None) -> Receipt:

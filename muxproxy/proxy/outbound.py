@@ -18,6 +18,7 @@ from muxproxy.exchange import Ask, Plan, Target
 from muxproxy.headers import CREDENTIALS, VIA, Headers
 from muxproxy.proxy.fields import fill_defaults, named_for
 from muxproxy.proxy.forward import credential_for, upstream_headers
+from muxproxy.proxy.session import upgrade_headers
 from muxproxy.proxy.snapshot import Service
 from muxproxy.proxy.translating import Crossing, cross, crossed_headers, crossed_target, spoken
 
@@ -165,7 +166,8 @@ def _headers(exchange: Exchange, service: Service, *, identity: bool) -> Headers
         drop = drop | (CREDENTIALS if exchange.provider is None else auth.ours(headers))
     if exchange.provider is not None:
         added = [*added, (b"via", VIA)]
-    return upstream_headers(exchange.scope["headers"], fields, drop, added, identity=identity)
+    out = upstream_headers(exchange.scope["headers"], fields, drop, added, identity=identity)
+    return upgrade_headers(out, fields) if exchange.route.endpoint == words.REALTIME else out
 
 
 def _path(service: Service, route: Route, model: str | None) -> bytes:

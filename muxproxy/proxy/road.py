@@ -31,6 +31,7 @@ from muxproxy.proxy.names import attempts_header
 from muxproxy.proxy.outbound import Outbound, prepare
 from muxproxy.proxy.relay import Relay, Sink
 from muxproxy.proxy.reply import relay_for
+from muxproxy.proxy.session import Session, converse, refuse_upgrade
 from muxproxy.proxy.snapshot import Service
 from muxproxy.proxy.terms import RuleTerms, joined, times_at
 from muxproxy.proxy.unread import begin
@@ -106,7 +107,7 @@ class Exchange:
         self.body: bytes = b""
         self.upload: AsyncIterator[bytes] | None = None
         self.booking = Booking(proxy)
-        self.relay: Relay | None = None
+        self.relay: Relay | Session | None = None
         self.reply: Reply | None = None
         self.attempts = 0
         self.status = 0
@@ -192,6 +193,8 @@ class Exchange:
         assert self.ask is not None and self.plan is not None
         self.target, self.service = target, service
         self.sent_anything = False
+        if self.route.endpoint == words.REALTIME:
+            refuse_upgrade(self.route, service.config.websocket)
         journaled = self.booking.hold(
             self.caller,
             self.ask,
@@ -251,6 +254,9 @@ class Exchange:
         assert live is not None
         if live.circuit is not None and live.circuit.until and reply.status < 500:
             live.circuit = None  # its probe was answered
+        if reply.status == 101:
+            await converse(self, service, outbound, reply)
+            return
         relay = self.relay = relay_for(self, service, outbound, reply)
         # A stream may last for minutes: it must not keep its request's body alive.
         self.body = outbound.body = b""

@@ -12,11 +12,12 @@ import msgspec
 
 from muxproxy import exchange as words
 from muxproxy.exchange import Ask, Usage
+from muxproxy.tap.realtime import RealtimeTap, added
+from muxproxy.tap.state import State
 
 if TYPE_CHECKING:
     from muxproxy.proxy.booking import Booking
     from muxproxy.proxy.road import Exchange
-    from muxproxy.tap import Tap
 
 
 class Verdict(msgspec.Struct):
@@ -30,6 +31,8 @@ class Verdict(msgspec.Struct):
     nothing_owed: bool
     at_hold: bool = False  # usage is unknowable here: the hold's own amount stands
     counted: int = 0  # output tokens counted by us, where the provider reported too
+    session: bool = False  # its responses were booked as they ended; `rest`: what was not
+    rest: Usage | None = None
 
 
 def judge(exchange: Exchange, booking: Booking) -> Verdict:
@@ -39,11 +42,15 @@ def judge(exchange: Exchange, booking: Booking) -> Verdict:
     if ask is None or exchange.attempts == 0:
         return Verdict(end, status, code, None, None, nothing_owed=True)
     if tap is None:  # sent, but no answer began
+        if ask.endpoint == words.REALTIME and exchange.status != 101:
+            return Verdict(end, status, code, None, None, nothing_owed=True)
         if not exchange.sent_anything or booking.held is None or ask.endpoint in words.FREE:
             return Verdict(end, status, code, None, None, nothing_owed=True)
         return Verdict(
             end, status, code, _at_estimate(ask, booking), words.ESTIMATED, nothing_owed=False
         )
+    if isinstance(tap, RealtimeTap):
+        return _session(end, status, code, booking, tap)
     usage = tap.usage
     if usage is not None and tap.usage_complete:
         return Verdict(end, status, code, usage, words.PROVIDER, nothing_owed=False)
@@ -54,6 +61,23 @@ def judge(exchange: Exchange, booking: Booking) -> Verdict:
         return Verdict(end, status, code, usage, _source(usage), nothing_owed=True)
     counted, source = _counted(exchange, booking, tap, ask, usage)
     return Verdict(end, status, code, counted, source, nothing_owed=False)
+
+
+def _session(
+    end: str, status: int, code: str | None, booking: Booking, tap: RealtimeTap
+) -> Verdict:
+    """A session that is over. Responses that were cut off are taken to have cost what the last
+    one took for input, and the output that was held for."""
+    held, rest = booking.held, None
+    if tap.open and held is not None:
+        known = 0 if tap.last is None else tap.last.input_total
+        rest = Usage(input=known, output=held.estimate.tokens_out)
+    if tap.total is None and rest is None:
+        # Nobody asked for anything; or what was said could not be read.
+        return Verdict(end, status, code, None, None, nothing_owed=not tap.foreign)
+    usage = tap.total if rest is None else added(tap.total, rest)
+    source = words.PROVIDER if rest is None else words.ESTIMATED
+    return Verdict(end, status, code, usage, source, nothing_owed=False, session=True, rest=rest)
 
 
 def _unmetered(end: str, status: int, code: str | None, booking: Booking) -> Verdict:
@@ -102,7 +126,7 @@ def _at_estimate(ask: Ask, booking: Booking) -> Usage:
 
 
 def _counted(
-    exchange: Exchange, booking: Booking, tap: Tap, ask: Ask, partial: Usage | None
+    exchange: Exchange, booking: Booking, tap: State, ask: Ask, partial: Usage | None
 ) -> tuple[Usage, str]:
     """What was delivered, where the provider's figures are missing or only half there."""
     output, _ = exchange.proxy.counter.delivered(tap.model or booking.model or "", tap)

@@ -7,6 +7,7 @@ from muxproxy.sim.http import BadRequest, Head, Reader, render_head
 from muxproxy.sim.play import Lock, Player, Wheel
 from muxproxy.sim.record import Recorded, Records
 from muxproxy.sim.render import Reply
+from muxproxy.sim.websocket import WebSocket, wanted
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 # While a reply is being written, what the client sends ahead is left in the kernel beyond this.
@@ -36,6 +37,7 @@ class Connection(asyncio.Protocol):
         "_reader",
         "_recorded",
         "_transport",
+        "_websocket",
     )
 
     def __init__(self, host: Host) -> None:
@@ -44,6 +46,7 @@ class Connection(asyncio.Protocol):
         self._head: Head | None = None
         self._player: Player | None = None
         self._recorded: Recorded | None = None
+        self._websocket: WebSocket | None = None
         self._ahead = 0
         self._number = 0
         self._transport: asyncio.Transport
@@ -57,6 +60,9 @@ class Connection(asyncio.Protocol):
         self._host.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
+        if self._websocket is not None:
+            self._websocket.feed(data)
+            return
         self._reader.feed(data)
         if self._player is None:
             self._advance()
@@ -99,7 +105,7 @@ class Connection(asyncio.Protocol):
 
     def _take(self) -> None:
         """Reads on until a request is complete or more bytes are needed."""
-        while self._player is None and not self._transport.is_closing():
+        while self._player is None and self._websocket is None and not self._transport.is_closing():
             head = self._head
             if head is None:
                 head = self._reader.next_head()
@@ -127,6 +133,9 @@ class Connection(asyncio.Protocol):
             reply = host.control(head, body)
         else:
             host.records.completed(recorded, body)
+            if wanted(head) and "status" not in dict(head.sim):
+                self._websocket = WebSocket(head, self._transport, host.records.faults.append)
+                return
             reply = host.reply(head, body)
         lock = host.lock(reply.lockstep) if reply.lockstep else None
         self._player = Player(self, self._transport, host.wheel, reply, lock)
