@@ -19,7 +19,9 @@ from muxproxy.headers import Headers
 from muxproxy.limits import limit_faults
 from muxproxy.prices import Prices, override_faults
 from muxproxy.proxy import Service, Snapshot
+from muxproxy.proxy.forward import credential_for
 from muxproxy.proxy.health import Health, Terms
+from muxproxy.proxy.health.probes import Probe
 from muxproxy.rules import Rulebook, compile_rules, compile_when
 from muxproxy.upstream import Origin, Upstreams, spec_from
 
@@ -134,6 +136,31 @@ def breakers(config: Config) -> dict[str, Terms]:
         name: Terms(provider.breaker.failures, units.duration(provider.breaker.open_for))
         for name, provider in config.providers.items()
     }
+
+
+_LISTS = {"anthropic": "/v1/models", "gemini": "/v1beta/models"}
+
+
+def probes(services: Mapping[str, Service]) -> dict[str, Probe]:
+    """What to ask the providers that are to be probed."""
+    found = {}
+    for name, service in services.items():
+        probe, key = service.config.probe, service.config.api_key
+        if probe is None:
+            continue
+        path = probe.path if probe.path is not None else _LISTS.get(service.dialect, "/models")
+        headers = list(service.added)
+        if key:
+            headers.append(credential_for(service.dialect, key, {}, service.host))
+        found[name] = Probe(
+            service.origin,
+            (service.base_path + path).encode("ascii"),
+            tuple(headers),
+            every=units.duration(probe.every),
+            timeout=units.duration(probe.timeout),
+            failures=probe.failures,
+        )
+    return found
 
 
 def _injects(name: str, provider: Provider, host: str) -> bool:

@@ -15,7 +15,14 @@ import msgspec
 from muxproxy import logs
 from muxproxy.browser import is_loopback, split_host
 from muxproxy.budget import Budgets, Event
-from muxproxy.compiling import TERMS, breakers, budget_predicates, compile_snapshot, endpoint
+from muxproxy.compiling import (
+    TERMS,
+    breakers,
+    budget_predicates,
+    compile_snapshot,
+    endpoint,
+    probes,
+)
 from muxproxy.config import units
 from muxproxy.config.env import Flags
 from muxproxy.config.load import load_file
@@ -32,6 +39,7 @@ from muxproxy.metrics import Metrics
 from muxproxy.proxy import Proxy, Snapshot
 from muxproxy.proxy.explaining import Asked, explain
 from muxproxy.proxy.health import Health
+from muxproxy.proxy.health.probes import Prober
 from muxproxy.proxy.plain import is_outside, refuse_inside
 from muxproxy.reloading import (
     Built,
@@ -80,6 +88,7 @@ class Runtime:
         self._ledger: Ledger | None = None
         self._proxy: Proxy | None = None
         self._control: Control | None = None
+        self._prober: Prober | None = None
         self.stored: StoredBudgets
         self.tunnels = Interception(lambda: self.snapshot, self._refuse_inside)
         self._flags = NO_FLAGS
@@ -145,6 +154,8 @@ class Runtime:
         )
         self.tunnels.configure(config)
         self.health.configure(breakers(config))
+        self._prober = Prober(self.health, self.upstreams, time.perf_counter_ns, self.log)
+        self._prober.configure(probes(snapshot.services))
 
     async def aclose(self) -> None:
         """Cut what is in flight, settle it, close pools and ledger."""
@@ -155,6 +166,8 @@ class Runtime:
         await asyncio.gather(*self._letting_go, return_exceptions=True)
         if self._control is not None:
             await self._control.aclose()
+        if self._prober is not None:
+            await self._prober.aclose()
         if self._upstreams is not None:
             await self._upstreams.aclose()
         if self._ledger is not None:
@@ -202,6 +215,8 @@ class Runtime:
         self.config = config
         self.proxy.snapshot = snapshot
         self.health.configure(breakers(config))
+        if self._prober is not None:
+            self._prober.configure(probes(snapshot.services))
         self.tunnels.configure(config)
         self.ledger.retention = units.duration(config.retention) if config.retention else None
         self.upstreams.retain({spec_from(p, self._env) for p in config.providers.values()})

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
-from muxproxy.config.model import Config
+from muxproxy.config.model import Config, Rule
 from muxproxy.config.notes import Notes, Path
 from muxproxy.config.resilience import Retry
+from muxproxy.config.units import duration
 
 MOST_TRIES = 10
+_PATH = re.compile(r"/[!-~]*", re.ASCII)
 
 
 def bounds(config: Config, notes: Notes) -> None:
@@ -17,10 +20,23 @@ def bounds(config: Config, notes: Notes) -> None:
         if not 0 <= retry.same <= MOST_TRIES:
             notes.fault((*path, "same"), f"expected a number from 0 to {MOST_TRIES}")
     for name, provider in config.providers.items():
+        probe = provider.probe
+        where: Path = ("providers", name, "probe")
+        if probe is not None and probe.failures < 1:
+            notes.fault((*where, "failures"), "expected a number above 0")
+        if probe is not None and probe.path is not None and not _PATH.fullmatch(probe.path):
+            notes.fault((*where, "path"), "expected a path such as /models")
+        if probe is not None and duration(probe.every) <= 0:
+            notes.fault((*where, "every"), "expected a duration above 0")
         if provider.breaker.failures < 0:
             notes.fault(
                 ("providers", name, "breaker", "failures"), "expected 0 or more", "0 means never"
             )
+
+
+def has_terms(rule: Rule) -> bool:
+    """Whether a rule says how its requests are served, so that it has an effect without `to`."""
+    return any(said is not None for said in (rule.retry, rule.timeouts, rule.keepalive))
 
 
 def _retries(config: Config) -> Iterator[tuple[Retry, Path]]:

@@ -33,7 +33,7 @@ from muxproxy.config.marks import (
     WindowText,
     Zone,
 )
-from muxproxy.config.resilience import Breaker, Retry, RuleTimeouts
+from muxproxy.config.resilience import Breaker, Probe, Retry, RuleTimeouts
 
 
 class Tls(Strict, frozen=True, kw_only=True):
@@ -153,6 +153,10 @@ class Provider(Strict, frozen=True, kw_only=True):
     """More tries of it, before another candidate is asked; null: none."""
     breaker: Breaker = Breaker()
     """When its models are passed over because they fail."""
+    probe: Probe | None = None
+    """Ask it every so often whether it is there; null: only calls show."""
+    keepalive: Duration | None = None
+    """A comment (Anthropic: a ping) into streams that are silent for so long; null: never."""
     models: list[str] = []
     """Names shown in /v1/models."""
     websocket: Literal["auto", "on", "off"] = "auto"
@@ -204,6 +208,8 @@ class Rule(Strict, frozen=True, kw_only=True):
     """As the provider's; before it."""
     timeouts: RuleTimeouts | None = None
     """As the provider's; before them."""
+    keepalive: Duration | None = None
+    """As the provider's; before it."""
     sticky: bool = True
     """A choice made from text stays with its conversation."""
 

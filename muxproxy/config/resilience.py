@@ -39,3 +39,16 @@ class Breaker(Strict, frozen=True, kw_only=True):
     """So many in a row (5xx, time-outs, broken connections) open it; 0: never."""
     open_for: Duration = "10s"
     """Then one request may probe it; doubled while probes fail, up to 5m."""
+
+
+class Probe(Strict, frozen=True, kw_only=True):
+    """A GET that shows whether a provider is there; any answer below 500 does."""
+
+    path: str | None = None
+    """Behind base_url; null: /models, for Anthropic /v1/models, for Gemini /v1beta/models."""
+    every: Duration = "30s"
+    """Between two probes."""
+    timeout: Duration = "5s"
+    """For the whole answer."""
+    failures: int = 3
+    """So many in a row, and its models are passed over until one is answered."""

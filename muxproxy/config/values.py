@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from muxproxy.config import units, when
-from muxproxy.config.bounds import bounds
+from muxproxy.config.bounds import bounds, has_terms
 from muxproxy.config.faults import nearest, suggestion
 from muxproxy.config.model import Config, Listen, Rule, Strategy
 from muxproxy.config.notes import Notes, Path
@@ -207,7 +207,7 @@ def _rule(rule: Rule, path: Path, references: References, notes: Notes) -> None:
     if rule.to == []:
         notes.fault((*path, "to"), "an empty list serves nobody", "name an alias or provider/model")
     tags = [rule.tag] if isinstance(rule.tag, str) else rule.tag or []
-    if rule.to is None and rule.deny is None and not rule.set and not tags:
+    if rule.to is None and rule.deny is None and not rule.set and not tags and not has_terms(rule):
         notes.fault(path, "a rule without any effect", "give it to, deny, set or tag")
     if rule.deny is not None and (rule.to is not None or rule.set or rule.continue_):
         notes.fault((*path, "deny"), "deny ends the request: to, set and continue have no effect")

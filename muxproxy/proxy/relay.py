@@ -83,6 +83,7 @@ class Relay:
         "_head",
         "_held",
         "_last",
+        "_paused",
         "_sink",
         "_stripper",
         "_tap",
@@ -127,6 +128,7 @@ class Relay:
         self.error: MuxError | None = None
         self.done: asyncio.Future[None] | None = None
         self._whole = whole
+        self._paused = False
 
     def _start(self) -> None:
         self.started = True
@@ -137,6 +139,19 @@ class Relay:
         if self._error_event is not None and not self.started and self.end_kind is None:
             self._start()
             self._sink.flush()
+
+    @property
+    def streams(self) -> bool:
+        """Whether the body has events."""
+        return self._error_event is not None
+
+    def show_life(self, text: bytes) -> None:
+        """A comment or a ping, where an event is complete and the caller reads."""
+        if not self.started or self._paused or self._sink.gone or self.end_kind is not None:
+            return
+        if not self._last or self._last.endswith((b"\n\n", b"\r\n\r\n")):
+            self.bytes_out += len(text)
+            self._sink.write(text)
 
     # -- the upstream's Consumer ------------------------------------------------------------
 
@@ -205,10 +220,12 @@ class Relay:
 
     def pause(self) -> None:
         """The caller reads slower than the provider writes."""
+        self._paused = True
         self._flow.pause()
 
     def resume(self) -> None:
         """The caller caught up."""
+        self._paused = False
         self._flow.resume()
 
     def client_left(self) -> None:

@@ -27,6 +27,7 @@ from muxproxy.proxy.booking import Booking
 from muxproxy.proxy.candidates import ceiling, pinned
 from muxproxy.proxy.health import Live
 from muxproxy.proxy.incoming import ClientLeft, Receive, read_body
+from muxproxy.proxy.keepalive import KeepAlive
 from muxproxy.proxy.names import attempts_header
 from muxproxy.proxy.outbound import Outbound, prepare
 from muxproxy.proxy.relay import Relay, Sink
@@ -264,13 +265,28 @@ class Exchange:
             self.ask.parts = None
         reply.pump(relay)
         relay.open_stream()
-        await relay.wait()
+        if relay.end_kind is None:
+            every = service.keepalive
+            if self.terms is not None and self.terms.keepalive is not None:
+                every = self.terms.keepalive
+            if every is None or not relay.streams:
+                await relay.wait()
+            else:
+                await self._kept_alive(relay, every)
         if relay.end_kind == words.UPSTREAM_DIED:
             self.proxy.health.failed(service.name, live)
         elif live.circuit is not None and relay.end_kind == words.FINISHED and reply.status < 500:
             live.circuit = None
         if relay.error is not None and not relay.started:
             raise relay.error
+
+    async def _kept_alive(self, relay: Relay, every: float) -> None:
+        """Wait for the end, showing life meanwhile."""
+        keeping = KeepAlive(relay, every, self.ask.dialect if self.ask is not None else "")
+        try:
+            await relay.wait()
+        finally:
+            keeping.stop()
 
     # -- what may happen meanwhile ----------------------------------------------------------
 

@@ -12,6 +12,7 @@ from muxproxy import exchange
 from muxproxy.auth import Authenticator
 from muxproxy.browser import BrowserRules, is_loopback
 from muxproxy.config.model import Config, Provider
+from muxproxy.config.units import duration
 from muxproxy.exchange import Ask
 from muxproxy.headers import Headers
 from muxproxy.prices import Prices
@@ -71,6 +72,7 @@ class Service:
         "free",
         "host",
         "injects_usage",
+        "keepalive",
         "live",
         "name",
         "off",
@@ -111,6 +113,7 @@ class Service:
         )
         self.drain = drain
         self.tries = tries_of(config.retry)
+        self.keepalive = None if config.keepalive is None else duration(config.keepalive)
         spec = origin.spec
         self.times = Times(connect=spec.connect, first_byte=spec.first_byte, idle=spec.idle)
         self.live: dict[str, Live] = {}  # by model; the process's own, see compiling

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from muxproxy.config.bounds import has_terms
 from muxproxy.config.model import Config, Rule
 from muxproxy.config.resilience import Retry, RuleTimeouts
 from muxproxy.config.units import duration
@@ -26,6 +27,7 @@ class RuleTerms(msgspec.Struct, frozen=True):
     tries: Tries | None = None
     times: RuleTimeouts | None = None
     total: float | None = None
+    keepalive: float | None = None
 
 
 ONCE = Tries()
@@ -40,12 +42,8 @@ def tries_of(retry: Retry | None) -> Tries | None:
 
 def rule_terms(config: Config) -> dict[str, RuleTerms] | None:
     """By rule, those that say something; None: no rule does."""
-    found = {rule.name: _terms(rule) for rule in config.rules if _says(rule)}
+    found = {rule.name: _terms(rule) for rule in config.rules if has_terms(rule)}
     return found or None
-
-
-def _says(rule: Rule) -> bool:
-    return rule.retry is not None or rule.timeouts is not None
 
 
 def _terms(rule: Rule) -> RuleTerms:
@@ -54,6 +52,7 @@ def _terms(rule: Rule) -> RuleTerms:
         tries=tries_of(rule.retry),
         times=rule.timeouts,
         total=None if total is None else duration(total),
+        keepalive=None if rule.keepalive is None else duration(rule.keepalive),
     )
 
 

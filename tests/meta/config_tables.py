@@ -29,6 +29,7 @@ PLACES = {
     "Timeouts": "`providers.NAME.timeouts:`",
     "Pool": "`providers.NAME.pool:`",
     "Retry": "`retry:` of a provider or a rule",
+    "Probe": "`providers.NAME.probe:`",
     "Breaker": "`providers.NAME.breaker:`",
     "Strategy": "`models:`, a strategy",
     "Rule": "`rules:`, each",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +105,23 @@ async def test_circuits_survive_a_reload_and_stand_in_the_metrics(tmp_path: Path
         health = proxy.runtime.health
         assert (health.state("first", "a"), health.state("second", "b")) == ("open", "closed")
         assert health.in_flight("second", "b") == 0 and (health.latency("second", "b") or 0) > 0
+
+
+async def test_a_provider_that_does_not_answer_its_probes_is_passed_over(tmp_path: Path) -> None:
+    probed = "probe: {every: 5ms, failures: 2, timeout: 1s}, headers: {x-sim-status: '500'}"
+    async with nothing_left(), stack(tmp_path, PAIR, providers=providers(probed)) as proxy:
+        health = proxy.runtime.health
+        async with asyncio.timeout(10):
+            while health.state("first", "a") != "open":
+                await asyncio.sleep(0.005)
+        assert (await ask(proxy)).headers["x-muxproxy-provider"] == "second"
+        probes = [seen for seen in proxy.sim.requests if seen.path == "/v1/models"]
+        assert probes and probes[0].get("authorization") == "Bearer k1"
+        config = tmp_path / "muxproxy.yaml"
+        config.write_text(config.read_text().replace("x-sim-status: '500'", "x-nothing: '1'"))
+        await proxy.runtime.reload()
+        async with asyncio.timeout(10):
+            while health.state("first", "a") != "closed":
+                await asyncio.sleep(0.005)
+        assert (await ask(proxy)).headers["x-muxproxy-provider"] == "first"
+        await proxy.settled(2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from muxproxy.proxy.health.circuit import CLOSED, Circuit, Terms
+from muxproxy.proxy.health.circuit import CLOSED, OPEN, Circuit, Terms
 from muxproxy.proxy.health.figures import Live
 
 # Models remembered per provider: callers may name any.
@@ -21,6 +21,7 @@ class Health:
         self.opened: dict[tuple[str, str], int] = {}
         self._providers: dict[str, dict[str, Live]] = {}
         self._terms: Mapping[str, Terms] = {}
+        self._down: set[str] = set()  # providers that do not answer their probes
 
     def configure(self, terms: Mapping[str, Terms]) -> None:
         """The breakers' terms by provider, after a reload too; open circuits stay open."""
@@ -46,6 +47,8 @@ class Health:
 
     def admits(self, provider: str, model: str) -> bool:
         """Whether the candidate is worth asking; False: others first."""
+        if provider in self._down:
+            return False
         circuit = self.of(provider, model).circuit
         return circuit is None or circuit.admits(self.clock())
 
@@ -59,10 +62,34 @@ class Health:
             self.opened[key] = self.opened.get(key, 0) + 1
         return opened
 
+    # -- for the probes ---------------------------------------------------------------------
+
+    def down(self, provider: str) -> bool:
+        """It does not answer; True: that is news."""
+        news = provider not in self._down
+        self._down.add(provider)
+        return news
+
+    def up(self, provider: str) -> bool:
+        """It answers: open circuits may be tried by a call at once. True: it was down."""
+        now = self.clock()
+        for live in self.models_of(provider).values():
+            if live.circuit is not None and live.circuit.until:
+                live.circuit.until = min(live.circuit.until, now)
+        news = provider in self._down
+        self._down.discard(provider)
+        return news
+
+    def forget_down(self, probed: set[str]) -> None:
+        """Those that are no longer probed are not down."""
+        self._down &= probed
+
     # -- for everyone who reads -------------------------------------------------------------
 
     def state(self, provider: str, model: str) -> str:
         """closed, open or half_open."""
+        if provider in self._down:
+            return OPEN
         live = self._find(provider, model)
         if live is None or live.circuit is None:
             return CLOSED
@@ -90,7 +117,11 @@ class Health:
             circuit = live.circuit
             yield {
                 "model": live.model,
-                "state": CLOSED if circuit is None else circuit.state(now),
+                "state": OPEN
+                if provider in self._down
+                else CLOSED
+                if circuit is None
+                else circuit.state(now),
                 "failures": 0 if circuit is None else circuit.failures,
                 "opens_again_in_s": None
                 if circuit is None or not circuit.until
