@@ -28,7 +28,8 @@ def tag(thinking: Thinking) -> str:
     if proof is None or thinking.maker is None:
         return ""
     kind = "e" if thinking.sealed is not None else "s"
-    return f"{_MARK}.{thinking.maker}.{kind}.{thinking.id or ''}.{proof}"
+    name = thinking.id if thinking.id is not None and "." not in thinking.id else ""
+    return f"{_MARK}.{thinking.maker}.{kind}.{name}.{proof}"
 
 
 def untag(thinking: Thinking, opaque: str) -> bool:
