@@ -18,7 +18,6 @@ def examine(config: Config, notes: Notes) -> None:
     """Everything doubtful."""
     _providers(config, notes)
     _strategies(config, notes)
-    _unbuilt(config, notes)
     _shadowed(config, notes)
     _hours(config, notes)
     _zero(config, notes)
@@ -56,16 +55,6 @@ def _providers(config: Config, notes: Notes) -> None:
                 ("providers", name, "insecure_skip_verify"),
                 "certificates are not verified: anyone on the way can read the key",
                 "name the authority with ca:",
-            )
-
-
-def _unbuilt(config: Config, notes: Notes) -> None:
-    """What can be written already and does nothing yet: better said than found out."""
-    for at, budget in enumerate(config.budgets):
-        if budget.stop_stream:
-            notes.warn(
-                ("budgets", at, "stop_stream"),
-                "is not built yet: a running stream is not ended, its cost is booked in full",
             )
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 from muxproxy import exchange as words
 from muxproxy.budget import Call, Downgrade, Held, budget_headers, estimate
+from muxproxy.budget.windows import FOREVER
 from muxproxy.errors import MuxError
 from muxproxy.exchange import Ask, Caller, Hold, Plan, Receipt, Spend, Target, Usage
 from muxproxy.headers import Headers
@@ -123,6 +124,11 @@ class Booking:
     def clamp(self) -> int | None:
         """max_tokens as lowered by a clamping budget."""
         return None if self.held is None else self.held.max_tokens
+
+    @property
+    def stops(self) -> bool:
+        """Whether a budget may end this call's stream."""
+        return self.held is not None and self.held.allowance < FOREVER
 
     @property
     def held_nano(self) -> int | None:

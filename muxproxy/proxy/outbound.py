@@ -69,7 +69,8 @@ def prepare(exchange: Exchange, service: Service, target: Target) -> Outbound:
     metadata = inspected and not ask.stream and (plan.chosen or route.enhanced)
     return Outbound(
         target=_with_query(path, exchange, service),
-        headers=_headers(exchange, service, identity=metadata),
+        # A body that will be edited, or a stream that may be stopped, must come as it is.
+        headers=_headers(exchange, service, identity=metadata or exchange.booking.stops),
         body=body,
         edits=tuple(edits),
         model=model,

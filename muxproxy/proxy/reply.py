@@ -17,6 +17,7 @@ from muxproxy.proxy.names import attempts_header
 from muxproxy.proxy.outbound import Outbound
 from muxproxy.proxy.relay import COLLECT_LIMIT, Relay
 from muxproxy.proxy.snapshot import Service
+from muxproxy.proxy.stopping import stopping_relay, stops
 from muxproxy.proxy.translating import Crossing
 from muxproxy.tap import Tap, make_tap
 from muxproxy.tap.stripper import UsageStripper
@@ -41,11 +42,23 @@ def relay_for(exchange: Exchange, service: Service, outbound: Outbound, reply: R
     booking.tap = tap
     ours = _ours(exchange, service, outbound, reply)
     strip = outbound.strip_usage and events and plain
+    head = (reply.status, _head(reply.headers, fields, ours, length_changes=strip))
+    if events and plain and stops(exchange, reply.status):
+        return stopping_relay(
+            exchange,
+            reply,
+            head,
+            None,
+            stripper=UsageStripper() if strip else None,
+            error_event=partial(_error_event, exchange, tap),
+            drain=service.drain,
+            whole=partial(_ended, tap) if _until_close(fields) else None,
+        )
     return Relay(
         exchange.sink,
         reply,
         tap,
-        (reply.status, _head(reply.headers, fields, ours, length_changes=strip)),
+        head,
         stripper=UsageStripper() if strip else None,
         collect=partial(_add_metadata, exchange)
         if outbound.metadata and plain and _collectable(reply.status, fields)
@@ -71,21 +84,39 @@ def _crossed(
     if encoding not in (None, b"identity"):  # although we asked for none
         reply.cancel()
         raise MuxError("upstream_protocol", "the provider compressed an answer to be translated")
-    streams = events and reply.status < 400
-    stream = translated.stream_for(exchange, crossing) if streams else None
+    stream = translated.stream_for(exchange, crossing) if events and reply.status < 400 else None
+    head = (reply.status, translated.head(exchange, headers, crossing, stream is not None))
+    if stream is None:
+        return Relay(
+            exchange.sink,
+            reply,
+            tap,
+            head,
+            collect=partial(_translate, exchange, outbound, crossing),
+            translated=True,
+            drain=service.drain,
+        )
+    failed = partial(stream.failed, request_id=exchange.booking.public_id)
+    if stops(exchange, reply.status):
+        return stopping_relay(
+            exchange,
+            reply,
+            head,
+            stream,
+            stripper=stream,
+            error_event=failed,
+            drain=service.drain,
+            whole=stream.whole,
+        )
     return Relay(
         exchange.sink,
         reply,
         tap,
-        (reply.status, translated.head(exchange, headers, crossing, stream is not None)),
+        head,
         stripper=stream,
-        collect=None if stream is not None else partial(_translate, exchange, outbound, crossing),
-        translated=True,
-        error_event=None
-        if stream is None
-        else partial(stream.failed, request_id=exchange.booking.public_id),
+        error_event=failed,
         drain=service.drain,
-        whole=None if stream is None else stream.whole,
+        whole=stream.whole,
     )
 
 

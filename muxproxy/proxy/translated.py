@@ -13,6 +13,7 @@ from muxproxy.dialects import neutral
 from muxproxy.dialects.folding import events_of
 from muxproxy.dialects.translators import StreamReader, StreamWriter
 from muxproxy.errors import MuxError
+from muxproxy.exchange import Usage
 from muxproxy.headers import Headers
 from muxproxy.proxy.names import header_value
 from muxproxy.sse import Framer
@@ -72,6 +73,11 @@ class Stream:
     def of(self, answer: neutral.Answer) -> bytes:
         """The whole stream that says what `answer` says."""
         return b"".join(self._written(events_of(answer)))
+
+    def stop(self, counts: Usage) -> bytes:
+        """The caller's finish of a stream that a budget ends."""
+        finish = neutral.Finish(reason="length", native="stop_stream")
+        return b"".join(self._written([finish, neutral.Totals(usage=counts), neutral.Done()]))
 
     def failed(self, error: MuxError, request_id: str) -> bytes:
         """The caller's error event."""

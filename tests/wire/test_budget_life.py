@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from muxproxy.exchange import Receipt
+from tests.dialects.clients import Clients
 from tests.stack import Stack, stack
 from tests.wire.balance import balanced, fetch, sums, tokens_of, without_vocabularies
 from tests.wire.test_budgets import (
@@ -191,9 +192,6 @@ STOPPED: dict[str, tuple[str, dict[str, Any], list[bytes]]] = {
 }
 
 
-@pytest.mark.xfail(
-    strict=True, reason="stop_stream is not wired: nobody in proxy asks Held.allowance or extend()"
-)
 @pytest.mark.parametrize("kind", STOPPED)
 async def test_stop_stream_ends_a_stream_at_the_limit(tmp_path: Path, kind: str) -> None:
     """The provider goes on beyond max_tokens; the budget does not."""
@@ -207,3 +205,38 @@ async def test_stop_stream_ends_a_stream_at_the_limit(tmp_path: Path, kind: str)
         tail = answer.body[-2000:].replace(b": ", b":")
         assert [end for end in endings if end.replace(b": ", b":") not in tail] == []
         assert proxy.sim.requests[0].closed_early
+
+
+@pytest.mark.parametrize("kind", STOPPED)
+async def test_a_stopped_stream_is_whole_to_its_sdk(tmp_path: Path, kind: str) -> None:
+    path, body, _ = STOPPED[kind]
+    async with stack(tmp_path, budget("$0.0012", stop_stream="true"), providers=PROVIDERS) as proxy:
+        fast = {"x-sim-tokens": "400", "x-sim-pace": "1ms"}
+        answer = await fetch(proxy.port, path, body, fast)
+    clients = Clients()
+    if kind == "chat":
+        choice = clients.completion_stream(answer.body).choices[0]
+        assert (choice.finish_reason, bool(choice.message.content)) == ("length", True)
+    elif kind == "responses":
+        response = clients.response_stream(answer.body)
+        assert response.status == "incomplete" and response.output_text
+    elif kind == "anthropic":
+        message = clients.message_stream(answer.body)
+        assert message.stop_reason == "max_tokens" and message.content[0].text
+    else:
+        chunks = clients.generated_stream(answer.body)
+        assert chunks[-1].candidates[0].finish_reason == "MAX_TOKENS"
+        assert "".join(chunk.text or "" for chunk in chunks)
+
+
+@pytest.mark.parametrize("provider", ["anthropic", "google"])
+async def test_a_translated_stream_is_stopped_too(tmp_path: Path, provider: str) -> None:
+    yaml = budget("$0.0012", stop_stream="true")
+    async with stack(tmp_path, yaml, providers=PROVIDERS) as proxy:
+        body = {**CHAT, "model": f"{provider}/dear", "stream": True}
+        answer = await fetch(proxy.port, PATH, body, {"x-sim-tokens": "400", "x-sim-pace": "1ms"})
+        (receipt,) = await balanced(proxy, 1)
+        assert "stop_stream" in receipt.edits
+        assert receipt.usage is not None and receipt.usage.output_total < 100
+    choice = Clients().completion_stream(answer.body).choices[0]
+    assert (choice.finish_reason, bool(choice.message.content)) == ("length", True)
