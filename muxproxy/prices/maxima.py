@@ -1,11 +1,13 @@
 """The most tokens a model generates in one answer, where its maker says so.
 
-The price table has context windows only. A bound that is too low would break `hold: worst`, so
-only families whose documentation states one are here; all others fall back on their context
-window. Source: the makers' model pages as of 2026-11.
+From abilities.json; the families below are older than its source. A bound that is too low would
+break `hold: worst`, so only families whose makers' pages state one are here; all others fall back
+on their context window.
 """
 
 from __future__ import annotations
+
+from muxproxy.prices.abilities import ability
 
 # Prefix of the model's name without its path -> tokens. The first that fits counts.
 MAX_OUTPUT: tuple[tuple[str, int], ...] = (
@@ -38,6 +40,8 @@ MAX_OUTPUT: tuple[tuple[str, int], ...] = (
 
 def max_output(model: str) -> int | None:
     """The limit of `model` (a path before the name is ignored), or None when not known."""
+    if (known := ability(model)) is not None:
+        return known.output
     name = model.rpartition("/")[2].lower()
     for prefix, limit in MAX_OUTPUT:
         if name.startswith(prefix):
