@@ -1,7 +1,7 @@
 """Makes muxproxy/prices/abilities.json from LiteLLM's model table, which is read, not imported.
 
-    pip download --no-deps litellm==1.109.1 -d /tmp/wheels
-    python scripts/abilities.py /tmp/wheels/litellm-*.whl
+pip download --no-deps litellm==1.109.1 -d /tmp/wheels
+python scripts/abilities.py /tmp/wheels/litellm-*.whl
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ MOST = 3  # alternatives told
 
 def alternatives(exchange: Exchange) -> list[dict[str, object]]:
     """At most three, the cheapest first: {"model": "provider/model", "estimated_cost": dollars}."""
-    call = exchange.booking.call
+    call = exchange.booking.refused
     ask, snapshot = exchange.ask, exchange.snapshot
     if call is None or ask is None:
         return []

@@ -12,8 +12,6 @@ from collections.abc import Awaitable, MutableMapping
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from muxproxy import exchange as words
 from muxproxy.budget import Call, Downgrade, Held, budget_headers, estimate
 from muxproxy.budget.windows import FOREVER
@@ -21,6 +19,7 @@ from muxproxy.errors import MuxError
 from muxproxy.exchange import Ask, Caller, Hold, Plan, Receipt, Spend, Target, Usage
 from muxproxy.headers import Headers
 from muxproxy.prices import FREE
+from muxproxy.proxy.features import features
 from muxproxy.proxy.names import header_value
 from muxproxy.proxy.settling import Verdict, judge
 from muxproxy.proxy.snapshot import Service
@@ -46,23 +45,6 @@ class Downgraded(Exception):
         self.verdict = verdict
 
 
-class Features(msgspec.Struct):
-    """The Ask's numbers, kept with the call so that it can be replayed; never its text."""
-
-    model: str | None
-    tools: bool
-    images: bool
-    json: bool
-    messages: int
-    prompt_chars: int
-    prompt_tokens: int
-    max_tokens: int | None
-    n: int
-
-
-_encode = msgspec.json.Encoder().encode
-
-
 class Booking:
     """What one exchange holds and owes; settled exactly once."""
 
@@ -83,6 +65,7 @@ class Booking:
         "overhead_us",
         "owed_nano",
         "price",
+        "refused",
         "service",
         "tap",
         "ticket",
@@ -112,6 +95,7 @@ class Booking:
         self.unknown = False  # one of those responses has no price
         self._earlier: list[tuple[int, list[Spend]]] = []
         self._settled = False
+        self.refused: Call | None = None  # what a budget would not take
         self._priced: Usage | None = None
         self._cost_seen: int | None = None
 
@@ -178,7 +162,11 @@ class Booking:
             self.ticket.enter(call, now)
         if not _may_cost(ask, scope["method"]):
             return None
-        verdict = proxy.budgets.hold(call, now)
+        try:
+            verdict = proxy.budgets.hold(call, now)
+        except MuxError:
+            self.refused = call
+            raise
         if isinstance(verdict, Downgrade):
             self.downgraded |= {verdict.budget}
             raise Downgraded(verdict)
@@ -370,7 +358,7 @@ class Booking:
             held=self.held_nano,
             price_version=self._snapshot.prices.version if self.price is not None else None,
             edits=self.edits,
-            features=None if ask is None else _features(ask),
+            features=None if ask is None else features(ask),
             overhead_us=self.overhead_us,
             ttfb_us=self.ttfb_us,
             total_us=(perf_counter_ns() - exchange.accepted_ns) // 1000,
@@ -382,22 +370,6 @@ class Booking:
 def _may_cost(ask: Ask, method: str) -> bool:
     """Lists, look-ups and deletions of paths we do not know cost nothing."""
     return ask.endpoint != words.OTHER or method not in ("GET", "HEAD", "DELETE", "OPTIONS")
-
-
-def _features(ask: Ask) -> bytes:
-    return _encode(
-        Features(
-            ask.model,
-            ask.tools,
-            ask.images,
-            ask.json,
-            ask.messages,
-            ask.prompt_chars,
-            ask.prompt_tokens,
-            ask.max_tokens,
-            ask.n,
-        )
-    )
 
 
 def _tokens(usage: Usage | None) -> int:

@@ -23,6 +23,7 @@ from muxproxy.exchange import Ask, Caller, Plan, Target
 from muxproxy.headers import Headers
 from muxproxy.inspection import all_text, inspect
 from muxproxy.proxy import attempts
+from muxproxy.proxy.alternatives import alternatives
 from muxproxy.proxy.booking import Booking
 from muxproxy.proxy.candidates import ceiling, pinned
 from muxproxy.proxy.health import Live
@@ -325,6 +326,8 @@ class Exchange:
             return
         if self.sink.gone:
             return
+        if error.code == "budget_exceeded":
+            error.details["alternatives"] = alternatives(self)
         dialect = self.ask.dialect if self.ask is not None else self.route.dialect
         body = dialect_errors.render(dialect, error, self.booking.public_id)
         self.status = error.status

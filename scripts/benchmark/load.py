@@ -191,9 +191,7 @@ class _Stream(asyncio.Protocol):
             self._over()
 
 
-async def streams(
-    port: int, count: int, tokens: int, pace: str, *, skip: float = 0.0
-) -> Result:
+async def streams(port: int, count: int, tokens: int, pace: str, *, skip: float = 0.0) -> Result:
     """`count` streams at once, each of `tokens` chunks one `pace` apart; until all have ended.
 
     Delays of the first `skip` seconds after the last stream was opened are left out.

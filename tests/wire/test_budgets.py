@@ -98,13 +98,18 @@ async def test_a_refusal_tells_all_in_the_callers_dialect(tmp_path: Path, kind: 
         assert (receipt.end, receipt.status, receipt.cost) == ("refused", 402, 0)
 
 
-@pytest.mark.xfail(strict=True, reason="exceeded() leaves `alternatives` empty; nobody fills it")
 async def test_a_refusal_names_cheaper_models_that_would_fit(tmp_path: Path) -> None:
     yaml = budget(f"${CHEAP * 2 / 1e9:.9f}") + "models:\n  small: [openai/cheap]\n"
     async with stack(tmp_path, yaml, providers=PROVIDERS) as proxy:
         (answer,) = await spend(proxy)
         assert answer.status == 402
-        assert error_of(answer)["alternatives"]
+        (other,) = error_of(answer)["alternatives"]
+        assert other == {"model": "openai/cheap", "estimated_cost": CHEAP / 1e9}
+        # above its own ceiling too
+        more = {"x-max-budget": f"{CHEAP * 2 / 1e9:.9f}"}
+        asked = await fetch(proxy.port, PATH, wire(CHAT), more)
+        assert [a["model"] for a in error_of(asked)["alternatives"]] == ["openai/cheap"]
+        await balanced(proxy, 2)
 
 
 async def test_a_token_budget_counts_tokens(tmp_path: Path) -> None:
