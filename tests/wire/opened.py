@@ -71,9 +71,11 @@ async def opened(
     providers: str = PROVIDERS,
     names: list[str] | None = None,
     intercept: str = "",
+    hosts: tuple[str, ...] = ("api.openai.test", "claude.test", "localhost"),
 ) -> AsyncIterator[Opened]:
-    """`names` [] makes no CA; `intercept` are further keys of that mapping."""
-    context, authority = certificate("api.openai.test", "claude.test", "localhost")
+    """`names` [] makes no CA; `intercept` are further keys of that mapping; `hosts` are what the
+    provider's certificate is for."""
+    context, authority = certificate(*hosts)
     authority.cert_pem.write_to_path(str(tmp_path / "upstream.pem"))
     folder = Folder(str(tmp_path / "ca"))
     trusting = ssl.create_default_context()
