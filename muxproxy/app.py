@@ -57,6 +57,7 @@ _MODELS = frozenset({"/v1/models", "/models", "/openai/v1/models", "/v1beta/mode
 _CONTROL_PREFIXES = ("/v1/calls/", "/v1/analytics/")
 _ALIVE = frozenset({"/", "/health", "/healthz", "/ready", "/readyz"})
 _JSON = [(b"content-type", b"application/json")]
+_NONE: dict[str, Any] = {}
 
 
 def is_control(method: str, path: str) -> bool:
@@ -77,12 +78,26 @@ class App:
         self._control_here = control_here
         self._control: ASGIApp | None = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI 3."""
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """ASGI 3. A head that our door knows again goes straight to the proxy."""
+        extensions: dict[str, Any] = scope.get("extensions") or _NONE
+        memo = extensions.get("muxproxy.memo")
+        if memo:
+            runtime = self._runtime
+            if memo.get("snapshot") is runtime.snapshot:
+                headers, sink = scope["headers"], extensions["muxproxy.splice"]
+                return runtime.proxy.handle(
+                    scope, receive, sink, memo["route"], None, dict(headers), memo
+                )
+            memo.clear()
+        return self._call(scope, receive, send, extensions)
+
+    async def _call(
+        self, scope: Scope, receive: Receive, send: Send, extensions: dict[str, Any]
+    ) -> None:
         if scope["type"] != "http":
             await self._other_protocol(scope, receive, send)
             return
-        extensions: dict[str, Any] = scope.get("extensions") or {}
         authority = extensions.get("muxproxy.authority")
         fields: dict[bytes, bytes] = dict(scope["headers"])
         try:
@@ -102,7 +117,10 @@ class App:
             return
         sink = extensions.get("muxproxy.splice")
         if sink is not None and authority is None:
-            await self._runtime.proxy.handle(scope, receive, sink, route, None, fields)
+            memo = extensions["muxproxy.memo"]
+            if b"upgrade" not in fields:
+                memo["snapshot"], memo["route"] = self._runtime.snapshot, route
+            await self._runtime.proxy.handle(scope, receive, sink, route, None, fields, memo)
             return
         fallback = AsgiSink(receive, send) if sink is None else None
         try:
@@ -164,7 +182,7 @@ class App:
             if provider is None:
                 await forward_unknown(runtime.proxy, scope, receive, sink, authority)
                 return
-        await runtime.proxy.handle(scope, receive, sink, route, provider, fields)
+        await runtime.proxy.handle(scope, receive, sink, route, provider, fields, {})
 
     async def _answered_here(self, scope: Scope, receive: Receive, send: Send) -> bool:
         """Whether the path is the control plane's, and then its answer."""

@@ -40,6 +40,8 @@ class Authenticator:
         if auth.mode == "jwt":
             raise ValueError("auth.mode: jwt is not available yet; use keys or open")
         self.required = auth.mode == "keys"
+        # What is said of a request's head holds as long as the configuration does.
+        self.lasting = True
         self._user_header = auth.user_header.lower().encode() if auth.user_header else None
         self._run_header = auth.run_header.lower().encode() if auth.run_header else None
         self._run = auth.run

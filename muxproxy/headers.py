@@ -10,6 +10,17 @@ from collections.abc import Iterable
 
 Headers = list[tuple[bytes, bytes]]
 
+
+class Shared(Headers):
+    """Fields that many requests have in common, never changed; `rendered` remembers their bytes."""
+
+    __slots__ = ("rendered",)
+
+    def __init__(self, fields: Headers) -> None:
+        super().__init__(fields)
+        self.rendered: dict[tuple[object, bytes, bytes], bytes] = {}
+
+
 # Connection-level fields: meaningful for one hop only, never forwarded (RFC 9110 7.6.1).
 HOP_BY_HOP = frozenset(
     {

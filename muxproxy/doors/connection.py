@@ -21,6 +21,7 @@ from muxproxy.doors.bodies import ChunkedBody, CountedBody
 from muxproxy.doors.connect import Connecting
 from muxproxy.doors.head import BROKEN_START, CHUNKED, Head, too_large
 from muxproxy.doors.refusals import Refused, answer, bad
+from muxproxy.doors.repeats import Repeats
 from muxproxy.doors.scope import Inside, ends_of, http_scope
 from muxproxy.doors.sockets import has_unread, reset_on_close
 from muxproxy.doors.splice import Splice
@@ -44,6 +45,7 @@ class Connection(asyncio.Protocol):
         "_inside",
         "_phase",
         "_read_paused",
+        "_repeats",
         "_splice",
         "_stalled",
         "_state",
@@ -58,6 +60,7 @@ class Connection(asyncio.Protocol):
         self._inside = inside
         self._phase = _HEAD
         self._buffer = bytearray()
+        self._repeats = Repeats()
         self._splice: Splice | None = None
         self._incoming: ChunkedBody | CountedBody | None = None
         self._stalled = self._arrived = 0
@@ -188,7 +191,7 @@ class Connection(asyncio.Protocol):
         try:
             if len(raw) > limits.max_head:
                 raise too_large(raw, limits)
-            head = state.parser.parse(raw)
+            head = self._repeats.parse(raw, state.parser)
             if head.length > limits.max_body:
                 raise Refused(413, "body_too_large", "the request body is too large")
             if head.line.form == "authority":

@@ -10,7 +10,7 @@ are bounded and never hold a credential.
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -46,7 +46,7 @@ _FRAMING = frozenset(
 )
 _CACHE_LINES = 1024
 _CACHE_LINE_BYTES = 128
-_MAX_LENGTH_DIGITS = 18  # fits 63 bits
+MAX_LENGTH_DIGITS = 18  # fits 63 bits
 
 
 class RequestLine(msgspec.Struct, frozen=True):
@@ -64,13 +64,15 @@ class RequestLine(msgspec.Struct, frozen=True):
 
 
 class Head(msgspec.Struct, frozen=True, gc=False):
-    """A request head. `length` is the body's length in bytes, or CHUNKED."""
+    """A request head. `length` is the body's length in bytes, or CHUNKED. `memo` is for its reader,
+    who may keep in it what follows from the head's other bytes: see `repeats`."""
 
     line: RequestLine
     headers: Headers
     length: int
     keep_alive: bool
     expect: bool
+    memo: dict[Any, Any] = {}
 
 
 def split_authority(value: bytes, default_port: int) -> tuple[str, int]:
@@ -178,7 +180,7 @@ class HeadParser:
         if name == b"content-length":
             if self._length is not None:
                 raise bad("more than one Content-Length")
-            if not value.isdigit() or len(value) > _MAX_LENGTH_DIGITS:
+            if not value.isdigit() or len(value) > MAX_LENGTH_DIGITS:
                 raise bad("a malformed Content-Length")
             self._length = int(value)
         elif name == b"host":

@@ -44,7 +44,8 @@ def ends_of(transport: asyncio.BaseTransport, tls: bool, inside: Inside | None) 
 def http_scope(head: Head, splice: Splice, arrived: int, ends: Ends) -> dict[str, Any]:
     """`arrived` is perf_counter_ns() when the request's first byte was read. The extensions are:
     muxproxy.splice, muxproxy.target ("origin" | "absolute"), muxproxy.authority ((scheme, host,
-    port) of an absolute-form target or a tunnel) and muxproxy.accepted (`arrived`)."""
+    port) of an absolute-form target or a tunnel), muxproxy.accepted (`arrived`) and muxproxy.memo
+    (a dict that requests share whose heads differ in Content-Length at most)."""
     line = head.line
     scheme, client, server, inside = ends
     headers, authority = head.headers, line.authority
@@ -54,6 +55,7 @@ def http_scope(head: Head, splice: Splice, arrived: int, ends: Ends) -> dict[str
         "muxproxy.splice": splice,
         "muxproxy.target": "origin" if authority is None else "absolute",
         "muxproxy.accepted": arrived,
+        "muxproxy.memo": head.memo,
     }
     if authority is not None:
         extensions["muxproxy.authority"] = authority

@@ -14,10 +14,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from muxproxy.doors.refusals import STATUS_LINES, error_body
-from muxproxy.doors.state import DoorState, Message
+from muxproxy.doors.state import Carrier, DoorState, Message
 
 log = logging.getLogger("muxproxy.door")
 
@@ -27,18 +27,6 @@ _HOP = (b"connection", b"transfer-encoding", b"keep-alive")
 # Where a response stands; from _CHUNKED to _DISCARD the head is on the wire and the mode says
 # how body bytes are framed.
 _NEW, _HEADED, _CHUNKED, _LENGTH, _RAW, _DISCARD, _ENDED, _BROKEN = range(8)
-
-
-class Carrier(Protocol):
-    """What a splice needs of its connection."""
-
-    transport: asyncio.Transport
-    write_paused: bool
-
-    def response_ended(self, close: bool) -> None: ...
-    def break_off(self, reset: bool) -> None: ...
-    def body_taken(self) -> None: ...
-    def hand_over(self) -> bytes: ...
 
 
 class Splice:
@@ -363,6 +351,16 @@ class Splice:
                     if self._mode <= _HEADED:
                         self._out(b"HTTP/1.1 100 Continue\r\n\r\n")
             await self._wait()
+
+    def whole_body(self) -> bytes | None:
+        """The request's body, where all of it has come and none was taken; else `receive` it."""
+        if not self._complete or self._told or self._more is not None or self._mode >= _ENDED:
+            return None
+        body, self._body = self._body, b""
+        self.held = 0
+        self._expect = False
+        self._told = True
+        return body
 
     def _take(self) -> Message:
         body = self._body

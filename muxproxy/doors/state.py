@@ -39,6 +39,18 @@ class Tunnels(Protocol):
     def hidden(self, host: str, name: str, /) -> None: ...
 
 
+class Carrier(Protocol):
+    """What a splice needs of its connection."""
+
+    transport: asyncio.Transport
+    write_paused: bool
+
+    def response_ended(self, close: bool) -> None: ...
+    def break_off(self, reset: bool) -> None: ...
+    def body_taken(self) -> None: ...
+    def hand_over(self) -> bytes: ...
+
+
 class Peer(Protocol):
     """One open connection, as the sweep and the drain see it."""
 

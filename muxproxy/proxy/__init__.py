@@ -66,7 +66,7 @@ class Proxy:
         """`on_ledger_failure: pass`."""
         return self.snapshot.config.on_ledger_failure == "pass"
 
-    async def handle(
+    def handle(
         self,
         scope: MutableMapping[str, Any],
         receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
@@ -74,13 +74,14 @@ class Proxy:
         route: Route,
         provider: str | None,
         fields: dict[bytes, bytes],
-    ) -> None:
+        memo: dict[Any, Any],
+    ) -> Awaitable[None]:
         """One exchange from its head to its receipt. Never raises.
 
         `provider` is the one that an absolute-form target's host means; `fields` is
-        dict(scope["headers"]).
+        dict(scope["headers"]); `memo` keeps what follows from the head and the snapshot alone.
         """
-        await Exchange(self, scope, receive, sink, route, provider, fields).run()
+        return Exchange(self, scope, receive, sink, route, provider, fields, memo).run()
 
     def account(self, receipt: Receipt, verdict: Verdict, exchange: Exchange) -> None:
         """Metrics, learning and the log line of a settled call."""

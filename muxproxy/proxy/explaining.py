@@ -72,7 +72,7 @@ async def explain(proxy: Proxy, asked: Asked) -> dict[str, Any]:
     }
     route = classify(asked.method, path)
     dry = _Dry(proxy)
-    exchange = Exchange(dry, scope, _once(body), _NoSink(), route, None, dict(headers))  # type: ignore[arg-type]
+    exchange = Exchange(dry, scope, _once(body), _NoSink(), route, None, dict(headers), {})  # type: ignore[arg-type]
     return await _Explanation(dry, exchange).whole()
 
 
@@ -370,6 +370,9 @@ class _PeekingLimits:
 
 class _NoSink:
     gone = False
+
+    def whole_body(self) -> None:
+        """It is received."""
 
     def watch(self, *given: object) -> None:
         """Nobody waits for an answer."""

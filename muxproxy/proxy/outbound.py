@@ -15,7 +15,7 @@ from muxproxy.codec import set_members, set_model
 from muxproxy.dialects.paths import Route, upstream_path
 from muxproxy.errors import MuxError
 from muxproxy.exchange import Ask, Plan, Target
-from muxproxy.headers import CREDENTIALS, VIA, Headers
+from muxproxy.headers import CREDENTIALS, VIA, Headers, Shared
 from muxproxy.proxy.fields import fill_defaults, named_for
 from muxproxy.proxy.forward import credential_for, upstream_headers
 from muxproxy.proxy.session import upgrade_headers
@@ -156,6 +156,14 @@ def _wants_usage(ask: Ask, service: Service) -> bool:
 
 
 def _headers(exchange: Exchange, service: Service, *, identity: bool) -> Headers:
+    key = (service.name, identity)
+    known: Headers | None = exchange.memo.get(key)
+    if known is None:
+        known = exchange.memo[key] = Shared(_headers_for(exchange, service, identity))
+    return known
+
+
+def _headers_for(exchange: Exchange, service: Service, identity: bool) -> Headers:
     fields = exchange.fields
     drop, added = service.drop, service.added
     key = service.config.api_key

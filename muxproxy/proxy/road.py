@@ -60,6 +60,7 @@ class Exchange:
         "fields",
         "left",
         "live",
+        "memo",
         "plan",
         "provider",
         "proxy",
@@ -89,6 +90,7 @@ class Exchange:
         route: Route,
         provider: str | None,
         fields: dict[bytes, bytes],
+        memo: dict[Any, Any],
     ) -> None:
         self.proxy = proxy
         self.snapshot = proxy.snapshot
@@ -99,6 +101,7 @@ class Exchange:
         self.provider = provider  # named by an absolute-form target's host
         # Each header's last value; names that may repeat are read from the list.
         self.fields = fields
+        self.memo = memo  # what follows from the head and the snapshot alone
         extensions = scope.get("extensions") or {}
         self.accepted_ns: int = extensions.get("muxproxy.accepted") or perf_counter_ns()
         self.caller = _NOBODY
@@ -156,9 +159,17 @@ class Exchange:
         """auth, body, inspection, rules."""
         snapshot, route, scope = self.snapshot, self.route, self.scope
         headers: Headers = scope["headers"]
-        self.caller = snapshot.auth.caller(headers, None, scope["query_string"])
+        caller = self.memo.get("caller")
+        if caller is None:
+            caller = snapshot.auth.caller(headers, None, scope["query_string"])
+            if snapshot.auth.lasting:
+                self.memo["caller"] = caller
+        self.caller = caller
         if route.endpoint in words.INSPECTED:
-            self.body = await read_body(self.receive, self.proxy.max_body)
+            body = self.sink.whole_body()
+            if body is None or len(body) > self.proxy.max_body:
+                body = await read_body(self.receive, self.proxy.max_body, body)
+            self.body = body
             ask = inspect(route, self.body)
         else:
             begun = await begin(self.receive, self.fields)

@@ -67,6 +67,10 @@ class AsgiSink:
         self.gone = True
         self._gone()
 
+    def whole_body(self) -> bytes | None:
+        """The request's body, if it is here without waiting; here it never is."""
+        return None
+
     def start(self, status: int, headers: Headers) -> None:
         """Queue the head."""
         self._put({"type": "http.response.start", "status": status, "headers": headers})

@@ -3,7 +3,7 @@
 import re
 
 from muxproxy.errors import MuxError
-from muxproxy.headers import Headers
+from muxproxy.headers import Headers, Shared
 from muxproxy.upstream.egress import ProxyAddress
 from muxproxy.upstream.spec import OriginSpec, Request
 
@@ -16,6 +16,7 @@ _METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"O
 _EXPECT_BODY = frozenset({b"POST", b"PUT", b"PATCH"})
 # Field names remembered per origin: more than any client set sends, bounded against a hostile one.
 _MAX_NAMES = 512
+_MAX_SHARED = 64  # targets for which shared fields are remembered
 
 
 class Heads:
@@ -40,6 +41,20 @@ class Heads:
         Raises MuxError("invalid_request") for a method, target, name or value that cannot stand
         in a head (RFC 9112 sections 2.2 and 11.1).
         """
+        method, target, body = request.method, request.target, request.body
+        headers = request.headers
+        if isinstance(headers, Shared) and isinstance(body, bytes):
+            key, end = (self, method, target), _stated(method, body)
+            known = headers.rendered.get(key)
+            if known is None:
+                known = self._render(request)[: -len(end)]
+                if len(headers.rendered) >= _MAX_SHARED:
+                    headers.rendered.clear()
+                headers.rendered[key] = known
+            return known + end
+        return self._render(request)
+
+    def _render(self, request: Request) -> bytes:
         method, target = request.method, request.target
         if method not in _METHODS and (not _TOKEN.fullmatch(method) or method == b"CONNECT"):
             raise MuxError("invalid_request", "the request method cannot be forwarded")
@@ -58,11 +73,9 @@ class Heads:
             else:
                 fields.append(b"\r\ncontent-length: %d\r\n\r\n" % request.length)
             lines += 1
-        elif body or method in _EXPECT_BODY:
-            fields.append(b"\r\ncontent-length: %d\r\n\r\n" % len(body))
-            lines += 1
         else:
-            fields.append(b"\r\n\r\n")
+            fields.append(_stated(method, body))
+            lines += fields[-1].count(b"\n") - 2
         head = b"".join((method, self._before, target, self._suffix, *fields))
         # Every line break is one of ours, so no value brought one.
         if head.count(b"\n") != lines or head.count(b"\r") != lines or b"\0" in head:
@@ -85,3 +98,10 @@ class Heads:
                     self._names[name] = before
             fields.append(before + value)
         return fields
+
+
+def _stated(method: bytes, body: bytes) -> bytes:
+    """The end of a head, which says how long a body of bytes is."""
+    if body or method in _EXPECT_BODY:
+        return b"\r\ncontent-length: %d\r\n\r\n" % len(body)
+    return b"\r\n\r\n"
