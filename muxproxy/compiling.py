@@ -10,7 +10,7 @@ import msgspec
 
 from muxproxy.auth import Authenticator
 from muxproxy.browser import BrowserRules, is_loopback
-from muxproxy.budget import budget_faults
+from muxproxy.budget import budget_faults, runaway_faults
 from muxproxy.config import units
 from muxproxy.config.model import Config, Listen, Provider
 from muxproxy.config.notes import Note
@@ -48,6 +48,7 @@ def unreadable_terms(config: Config) -> list[Note]:
     """What budgets, limits and prices themselves could not read of the configuration."""
     found = [
         *budget_faults(config.budgets, time.time()),
+        *runaway_faults(config.runaway),
         *limit_faults(config.limits),
         *override_faults(config.prices),
     ]

@@ -5,7 +5,7 @@ back their sums at the start.
 """
 
 from muxproxy.budget.accounts import Call, Event
-from muxproxy.budget.budgets import Budgets, Downgrade, View, budget_faults
+from muxproxy.budget.budgets import Budgets, Downgrade, View, budget_faults, runaway_faults
 from muxproxy.budget.estimate import Estimate, Outputs, estimate
 from muxproxy.budget.held import Held
 from muxproxy.budget.refusals import budget_headers
@@ -24,4 +24,5 @@ __all__ = [
     "budget_faults",
     "budget_headers",
     "estimate",
+    "runaway_faults",
 ]

@@ -24,8 +24,9 @@ from muxproxy.budget.accounts import DOWNGRADE, WARN, Account, Call, Counter, Ev
 from muxproxy.budget.estimate import Outputs
 from muxproxy.budget.held import Held
 from muxproxy.budget.refusals import above_ceiling, exceeded, status_row, unknown_price
+from muxproxy.budget.runaway import Runaway
 from muxproxy.budget.windows import PREPAID_WINDOW, TOP_UP_WINDOW
-from muxproxy.config.model import Budget, Config
+from muxproxy.config.model import Budget, Config, RunawayGuard
 from muxproxy.errors import MuxError
 from muxproxy.exchange import FREE as FREE_ENDPOINTS
 from muxproxy.exchange import Ask, Caller, Spend
@@ -63,6 +64,7 @@ class Budgets:
     ) -> None:
         self.outputs = Outputs()
         self.open: set[Held] = set()
+        self.guard: Runaway | None = None  # against agents in a loop; None: nobody is watched
         self._tell = tell
         self._known: dict[str, Account] = {}  # also those that a reload took out
         self._active: tuple[Account, ...] = ()
@@ -86,6 +88,11 @@ class Budgets:
             for name, provider in config.providers.items()
         }
         self._default = _policy(None, config.unknown_price)
+        if config.runaway is None:
+            self.guard = None
+        else:
+            self.guard = self.guard or Runaway()
+            self.guard.change(config.runaway)
         active = []
         for terms in config.budgets:
             account = self._known.get(terms.name)
@@ -321,6 +328,15 @@ def budget_faults(budgets: Iterable[Budget], now: float) -> Iterator[tuple[str, 
             Account(terms, now, None)
         except ValueError as error:
             yield f"budgets.{i}", str(error)
+
+
+def runaway_faults(terms: RunawayGuard | None) -> Iterator[tuple[str, str]]:
+    """The same for `runaway:`."""
+    if terms is not None:
+        try:
+            Runaway().change(terms)
+        except ValueError as error:
+            yield "runaway", str(error)
 
 
 __all__ = ["PREPAID_WINDOW", "Budgets", "Downgrade", "Predicate", "Row", "View", "budget_faults"]

@@ -3,17 +3,21 @@
 Agents in a loop spend a day's budget in an hour. The guard counts per run (per key where no run
 is named) and answers 429 with `x-should-retry: false`, because trying again is the fault.
 
-    guard.check(caller, request_hash, now)     before the hold; raises MuxError rate_limited
-    guard.spent(caller, nano, now)             after each settlement
+    guard.check(caller, request_hash, now, calls)   before the hold; raises MuxError rate_limited
+    guard.spent(caller, nano, now)                  after each settlement
+
+`calls` is how often in a row the conversation's last tool call stands in it with the same
+arguments: an agent's requests grow with each turn, so they are never the same.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 
+from muxproxy.config.model import RunawayGuard
 from muxproxy.errors import MuxError
 from muxproxy.exchange import Caller
-from muxproxy.money import show
+from muxproxy.money import parse_dollars, show
 
 MINUTE = 60.0
 REMEMBERED = 4096  # runs
@@ -37,7 +41,20 @@ class Runaway:
         self._repeats = repeats
         self._runs: OrderedDict[str, _Run] = OrderedDict()
 
-    def check(self, caller: Caller, request_hash: int, now: float) -> None:
+    def change(self, terms: RunawayGuard) -> None:
+        """Takes new terms; what was counted stays. Raises ValueError on bad ones."""
+        given = terms.dollars_per_minute
+        self._per_minute = None if given is None else parse_dollars(given)
+        if terms.repeats is not None and terms.repeats < 1:
+            raise ValueError("repeats: give a number of at least 1")
+        self._repeats = terms.repeats
+
+    @property
+    def repeats(self) -> int | None:
+        """How often the same may come in a row; None: not looked at."""
+        return self._repeats
+
+    def check(self, caller: Caller, request_hash: int, now: float, calls: int = 0) -> None:
         """Counts one request. Raises MuxError rate_limited (429) that says why."""
         if self._repeats is None and self._per_minute is None:
             return
@@ -50,6 +67,13 @@ class Runaway:
                     caller,
                     f"the same request came {run.times} times in a row (at most {self._repeats})",
                     "repeats",
+                )
+            if calls > self._repeats:
+                raise _stopped(
+                    caller,
+                    f"the same tool call with the same arguments came {calls} times in a row "
+                    f"(at most {self._repeats})",
+                    "tool_calls",
                 )
         if self._per_minute is not None and self._minute(run, now) >= self._per_minute:
             raise _stopped(
@@ -86,7 +110,7 @@ def _stopped(caller: Caller, why: str, kind: str) -> MuxError:
     who = f"Run {caller.run!r}" if caller.run is not None else f"Key {caller.key!r}"
     return MuxError(
         "rate_limited",
-        f"{who} was stopped as a runaway: {why}. Send something else, or raise the guard.",
+        f"{who} was stopped as a runaway: {why}. Send something else, or raise `runaway:`.",
         details={"guard": "runaway", "kind": kind, "run": caller.run, "key": caller.key},
         headers=[(b"retry-after", b"60"), (b"x-should-retry", b"false")],
     )

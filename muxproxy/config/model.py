@@ -251,6 +251,15 @@ class Limit(Strict, frozen=True, kw_only=True):
     concurrent: int | None = None
 
 
+class RunawayGuard(Strict, frozen=True, kw_only=True):
+    """Stops an agent in a loop with a 429, per run, or per key where no run is named."""
+
+    dollars_per_minute: str | int | float | None = None
+    """What a run may spend within a minute, such as $2."""
+    repeats: int | None = None
+    """How often in a row the same request, or tool call with the same arguments, may come."""
+
+
 class Server(Strict, frozen=True, kw_only=True):
     """Bounds of the door."""
 
@@ -339,6 +348,8 @@ class Config(Strict, frozen=True, kw_only=True):
     rules: list[Rule] = []
     budgets: list[Budget] = []
     limits: list[Limit] = []
+    runaway: RunawayGuard | None = None
+    """Stops agents in a loop; null: nobody is watched."""
     defaults: Defaults = Defaults()
     log: Log = Log()
     watch: bool = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -86,6 +87,8 @@ class Proxy:
     def account(self, receipt: Receipt, verdict: Verdict, exchange: Exchange) -> None:
         """Metrics, learning and the log line of a settled call."""
         metrics = self.metrics
+        if self.budgets.guard is not None:
+            self.budgets.guard.spent(exchange.caller, receipt.cost, time.time())
         provider, model = receipt.provider or "", receipt.model or ""
         metrics.requests[provider, model, receipt.status, receipt.end] += 1
         metrics.bytes_in += receipt.bytes_in

@@ -26,6 +26,7 @@ from muxproxy.proxy import attempts
 from muxproxy.proxy.alternatives import alternatives
 from muxproxy.proxy.booking import Booking
 from muxproxy.proxy.candidates import ceiling, pinned
+from muxproxy.proxy.guarding import guard
 from muxproxy.proxy.health import Live
 from muxproxy.proxy.incoming import ClientLeft, Receive, read_body
 from muxproxy.proxy.keepalive import KeepAlive
@@ -189,6 +190,8 @@ class Exchange:
         )
         if self.plan.deny is not None:
             raise MuxError("denied_by_rule", self.plan.deny)
+        if self.proxy.budgets.guard is not None:
+            guard(self, self.proxy.budgets.guard, now)
         if snapshot.terms is not None:
             self._take_terms(snapshot.terms)
 

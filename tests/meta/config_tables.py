@@ -36,6 +36,7 @@ PLACES = {
     "RuleTimeouts": "`rules.timeouts:`",
     "Budget": "`budgets:`, each",
     "Limit": "`limits:`, each",
+    "RunawayGuard": "`runaway:`",
     "Server": "`server:`",
     "Intercept": "`intercept:` as a mapping",
     "Defaults": "`defaults:`",
