@@ -23,6 +23,7 @@ COMMANDS = {
     "top": ("top", "the same, live"),
     "run": ("run", "run a program behind a muxproxy of its own, with a budget"),
     "env": ("env", "the variables that point programs here, for a shell"),
+    "replay": ("replay", "what another configuration had done to recorded calls"),
     "explain": ("explain", "what would happen to a request, and why"),
     "calls": ("calls", "the calls in the ledger, newest first"),
     "usage": ("usage", "costs and tokens from the ledger, grouped"),

@@ -83,6 +83,13 @@ def calls(filters: Filters, limit: int) -> Question[list[Receipt]]:
     return [rows.receipt_of(row) for row in found]
 
 
+def calls_after(id: int, limit: int) -> Question[list[Receipt]]:
+    """Settled calls of higher ids, oldest first."""
+    sql = rows.SELECT_CALL.replace(" JOIN ", " CROSS JOIN ")
+    found = yield f"{sql} WHERE c.id > ? ORDER BY c.id LIMIT ?", (id, limit)
+    return [rows.receipt_of(row) for row in found]
+
+
 def call(id: int) -> Question[Receipt | None]:
     """One settled call."""
     found = yield rows.SELECT_CALL + " WHERE c.id = ?", (id,)

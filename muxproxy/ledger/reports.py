@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -20,6 +21,8 @@ from muxproxy.ledger.queries import Filters, Question, Rows
 from muxproxy.money import dollars
 
 T = TypeVar("T")
+# Rules that would have matched, as the reason names them.
+_SHADOW = re.compile(r"(?:^|; )shadow rule ([^:]+): ")
 
 
 def receipt_json(r: Receipt) -> dict[str, Any]:
@@ -34,6 +37,7 @@ def receipt_json(r: Receipt) -> dict[str, Any]:
         "tags": list(r.tags),
         "run": r.run,
         "rule": r.rule,
+        "shadow": _SHADOW.findall(r.reason),
         "reason": r.reason,
         "provider": r.provider,
         "model": r.model,
@@ -165,6 +169,10 @@ class Reader:
     def calls(self, filters: Filters | None = None, limit: int = 100) -> list[Receipt]:
         """Settled calls, newest first."""
         return self.ask(queries.calls(filters or Filters(), limit))
+
+    def calls_after(self, id: int, limit: int) -> list[Receipt]:
+        """Settled calls of higher ids, oldest first."""
+        return self.ask(queries.calls_after(id, limit))
 
     def call(self, id: int) -> Receipt | None:
         """One settled call."""

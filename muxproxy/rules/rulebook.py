@@ -290,9 +290,9 @@ def _apply(rule: _Rule, why: str, effects: _Effects, context: Context) -> bool:
     """Take over a matching rule's effects; False: the search ends."""
     if rule.shadow:
         effects.shadow = (*effects.shadow, rule.name)
+        _tell(effects, f"shadow rule {rule.name}: {why}")
         return True
-    text = f"rule {rule.name}: {why}"
-    effects.reasons = f"{effects.reasons}; {text}" if effects.reasons else text
+    _tell(effects, f"rule {rule.name}: {why}")
     effects.names = (*effects.names, rule.name)
     effects.by = rule.name
     if rule.deny is not None:
@@ -306,6 +306,10 @@ def _apply(rule: _Rule, why: str, effects: _Effects, context: Context) -> bool:
         effects.tags = tuple(dict.fromkeys((*effects.tags, *rule.tags)))
         context.tags = (*context.tags, *rule.tags)
     return rule.goes_on
+
+
+def _tell(effects: _Effects, text: str) -> None:
+    effects.reasons = f"{effects.reasons}; {text}" if effects.reasons else text
 
 
 def _against(rule: _Rule, context: Context) -> str:
