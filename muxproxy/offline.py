@@ -62,6 +62,10 @@ class _Clock:
 
 
 class _Known:
+    """Stands where the authenticator does."""
+
+    lasting = False
+
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
 

@@ -21,8 +21,8 @@ from muxproxy.errors import MuxError
 from muxproxy.exchange import Ask, Caller, Plan, Receipt, Target
 from muxproxy.prices import FREE, Price
 from muxproxy.proxy import Exchange, Proxy
-from muxproxy.proxy.booking import Features
 from muxproxy.proxy.candidates import usable
+from muxproxy.proxy.features import Features
 from muxproxy.rules import RecordedContext, Unstored
 
 _features = msgspec.json.Decoder(Features).decode
@@ -176,7 +176,7 @@ class Replay:
 
     def _exchange(self, caller: Caller, ask: Ask, plan: Plan) -> Exchange:
         route = Route(dialect=ask.dialect, endpoint=ask.endpoint, path=ask.path, model=ask.model)
-        exchange = Exchange(self._proxy, self._scope, None, None, route, None, {})  # type: ignore[arg-type]
+        exchange = Exchange(self._proxy, self._scope, None, None, route, None, {}, {})  # type: ignore[arg-type]
         exchange.caller, exchange.ask, exchange.plan = caller, ask, plan
         return exchange
 
