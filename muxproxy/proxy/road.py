@@ -175,7 +175,8 @@ class Exchange:
         else:
             begun = await begin(self.receive, self.fields)
             self.body, self.upload = begun.body, begun.stream
-            ask = begun.ask(route)
+            name = pinned(self)
+            ask = begun.ask(route, snapshot.services[name].dialect if name else route.dialect)
         self.ask = ask
         now = time.time()
         self.caller = with_user(self.caller, ask.user)

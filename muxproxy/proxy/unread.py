@@ -41,10 +41,10 @@ class Begun(NamedTuple):
     media: bool
     model: str | None
 
-    def ask(self, route: Route) -> Ask:
-        """What is asked with it."""
+    def ask(self, route: Route, dialect: str) -> Ask:
+        """What is asked with it, in that dialect: a chosen provider's own paths are in its own."""
         return Ask(
-            dialect=route.dialect,
+            dialect=dialect,
             endpoint=route.endpoint,
             path=route.path,
             model=route.model or self.model,

@@ -268,3 +268,33 @@ keys: [{name: app, value: mux-app, models: ["cheap*", "openai/nano"]}]
         for model, status in (("cheap-1", 200), ("nano", 200), ("dear-1", 403)):
             body = {"model": model, "prompt": "x", "messages": [{"role": "user", "content": "x"}]}
             assert (await proxy.post(path, body, key)).status == status, model
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/api/claude_code/settings"),
+        ("POST", "/api/event_logging/v2/batch"),
+        ("GET", "/v1/models/claude-x/anything"),
+        ("POST", "/v1/files"),
+        ("GET", "/"),
+    ],
+)
+@pytest.mark.parametrize("way", ["host", "/p/NAME"])
+async def test_a_chosen_providers_own_paths(
+    tmp_path: Path, method: str, path: str, way: str
+) -> None:
+    """Whatever dialect they look like: agents ask api.anthropic.com for much more than messages."""
+    async with stack(tmp_path) as proxy:
+        target = f"{proxy.sim.url}{path}" if way == "host" else f"/p/anthropic{path}"
+        if way == "host":
+            proxy.runtime.snapshot._hosts[("localhost", proxy.sim.port)] = "anthropic"
+        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+        length = 2 if method == "POST" else None
+        writer.write(head(method, target, None, length, "localhost") + b"{}"[: length or 0])
+        status, found = await read_head(reader)
+        writer.close()
+        assert status == 200, await reader.read()
+        receipt = await proxy.receipt(dict(found)["x-muxproxy-id"])
+        assert (receipt.provider, receipt.path) == ("anthropic", path)
+        assert proxy.sim.requests[0].target == path
