@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from muxproxy.dialects.neutral import Failure
+from muxproxy.dialects.neutral import Answer, Failure, Finish
+from muxproxy.errors import MuxError
 
 _decode = msgspec.json.Decoder().decode
 _DELAY = re.compile(r"(\d+(?:\.\d+)?)s\Z")
@@ -63,6 +64,19 @@ def read(status: int, body: bytes) -> Failure:
     if not failure.message:
         failure.message = f"the provider answered with status {status}"
     return failure
+
+
+def ended(finish: Finish) -> Failure:
+    """What to tell of a choice that its provider ended with an error: never a clean stop."""
+    word = finish.native or "error"
+    return Failure(message=f"the provider ended the answer with {word}", status=502, kind=word)
+
+
+def refuse_empty(answer: Answer) -> None:
+    """Raises MuxError upstream_protocol for an answer of nothing but an error's word."""
+    for output in answer.outputs:
+        if output.finish.reason == "error" and not output.parts:
+            raise MuxError("upstream_protocol", ended(output.finish).message)
 
 
 def of(document: object) -> Failure:

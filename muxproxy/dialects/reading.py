@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 from typing import Any, TypeVar
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 
@@ -30,6 +33,31 @@ def document(body: bytes) -> dict[str, Any]:
         raise MuxError("invalid_request", "the body must be a JSON object")
     found: dict[str, Any] = value
     return found
+
+
+def provided(data: bytes) -> Any:
+    """The JSON of a provider's answer or event, with more patience than a caller's gets: half a
+    surrogate pair (a character cut between two chunks) becomes U+FFFD, NaN and Infinity pass.
+    Raises ValueError."""
+    try:
+        return _decode(data)
+    except msgspec.MsgspecError:
+        try:
+            return _mended(json.loads(data))
+        except RecursionError as exc:
+            raise ValueError("nested too deep") from exc
+    except RecursionError as exc:
+        raise ValueError("nested too deep") from exc
+
+
+def _mended(value: Any) -> Any:
+    if value.__class__ is str:
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if value.__class__ is dict:
+        return {_mended(key): _mended(inner) for key, inner in value.items()}
+    if value.__class__ is list:
+        return [_mended(inner) for inner in value]
+    return value
 
 
 def typed(value: object, kind: type[T], where: str = "") -> T:
@@ -83,5 +111,7 @@ def data_url(url: str) -> tuple[str | None, str] | None:
     if not url.startswith("data:"):
         return None
     head, _, data = url[5:].partition(",")
-    media_type = head.partition(";")[0]
+    media_type, _, rest = head.partition(";")
+    if not rest.endswith("base64"):
+        data = base64.b64encode(unquote_to_bytes(data)).decode()
     return media_type or None, data

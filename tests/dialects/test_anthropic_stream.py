@@ -275,6 +275,13 @@ def test_foreign_proofs_travel_in_the_signature_and_come_back() -> None:
     ]
 
 
+def test_an_error_is_never_a_clean_stop(clients: Clients) -> None:
+    body = written(START, n.TextDelta(text="Hi"), n.Finish(reason="error", native="X"), n.Done())
+    assert b"message_stop" not in body
+    with pytest.raises(anthropic.APIStatusError, match="ended the answer with X"):
+        clients.message_stream(body)
+
+
 def test_only_the_first_choice_is_told(clients: Clients) -> None:
     got = clients.message_stream(
         written(

@@ -9,7 +9,10 @@ import openai
 import pytest
 
 from muxproxy.dialects import neutral as n
+from muxproxy.dialects.anthropic import answer as anthropic_answer
+from muxproxy.dialects.openai import answer as openai_answer
 from muxproxy.dialects.openai.stream import Reader, Writer
+from muxproxy.errors import MuxError
 from muxproxy.exchange import Usage
 from tests.dialects.clients import Clients
 from tests.dialects.folding import calls_of, fold, text_of, thought_of
@@ -308,6 +311,23 @@ def test_calls_thoughts_refusals_and_sources_in_the_sdks_own_types(clients: Clie
         {"type": "reasoning.text", "text": "Hm", "index": 0, "signature": "sig", "format": form},
         {"type": "reasoning.encrypted", "data": "zzz", "format": form, "index": 1},
     ]
+
+
+def test_half_characters_and_infinities_of_a_provider_do_no_harm() -> None:
+    half = '{"choices":[{"index":0,"delta":{"content":"\\ud83d"},"x":NaN}]}'
+    assert text_of(fold(events(half, delta(finish="stop"))).outputs[0]) == "\ufffd"
+
+
+def test_an_error_is_never_a_clean_stop(clients: Clients) -> None:
+    bad = n.Finish(reason="error", native="MALFORMED_FUNCTION_CALL")
+    body = written(START, n.TextDelta(text="Hi"), bad, n.Done())
+    assert b"[DONE]" not in body
+    with pytest.raises(openai.APIError, match="MALFORMED_FUNCTION_CALL"):
+        clients.chunks(body)
+    only = n.Answer(outputs=[n.Output(finish=bad)])
+    for dialect in (openai_answer, anthropic_answer):
+        with pytest.raises(MuxError, match="MALFORMED_FUNCTION_CALL"):
+            dialect.write(only, REQUEST, "id", 1)
 
 
 def test_old_functions_are_answered_in_kind(clients: Clients) -> None:

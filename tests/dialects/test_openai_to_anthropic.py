@@ -95,6 +95,19 @@ def test_allowed_tools_are_the_only_ones_sent() -> None:
     assert body["tool_choice"] == {"type": "tool", "name": "other"}
 
 
+@pytest.mark.parametrize("url", ["data:text/csv;base64,YSxi", "data:text/csv,a%2Cb"])
+def test_text_files_are_plain_documents(url: str) -> None:
+    part = {"type": "file", "file": {"filename": "a.csv", "file_data": url}}
+    body = to_anthropic(chat(messages=[{"role": "user", "content": [part]}]))
+    assert body["messages"][0]["content"] == [
+        {
+            "type": "document",
+            "source": {"type": "text", "media_type": "text/plain", "data": "a,b"},
+            "title": "a.csv",
+        }
+    ]
+
+
 def test_images_files_and_what_has_no_place() -> None:
     request = chat(
         messages=[

@@ -10,19 +10,18 @@ from muxproxy.dialects import faults, ids
 from muxproxy.dialects import neutral as n
 from muxproxy.dialects.anthropic import words
 from muxproxy.dialects.anthropic.blocks_write import arguments, thought
-from muxproxy.dialects.reading import text_of
+from muxproxy.dialects.reading import provided, text_of
 from muxproxy.dialects.usage import normalise
 from muxproxy.errors import MuxError
 
-_decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.encode
 
 
 def read(body: bytes) -> n.Answer:
     """Raises MuxError upstream_protocol where `body` is no message at all."""
     try:
-        document = _decode(body)
-    except (msgspec.DecodeError, RecursionError) as exc:
+        document = provided(body)
+    except ValueError as exc:
         raise MuxError("upstream_protocol", "the provider's answer is not valid JSON") from exc
     if not isinstance(document, dict):
         raise MuxError("upstream_protocol", "the provider's answer is not a JSON object")
@@ -102,7 +101,9 @@ def _blocks(content: object, output: n.Output) -> bool:
 
 
 def write(answer: n.Answer, request: n.Request, id: str, created: int) -> dict[str, Any]:
-    """The message to encode: the first choice, this dialect has no other."""
+    """The message to encode: the first choice, this dialect has no other. Raises MuxError
+    upstream_protocol where there is only an error."""
+    faults.refuse_empty(answer)
     output = answer.outputs[0] if answer.outputs else n.Output()
     content: list[dict[str, Any]] = []
     refused = False

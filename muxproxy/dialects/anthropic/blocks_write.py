@@ -6,6 +6,7 @@ message after the calls, text is never blank.
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from muxproxy.dialects.anthropic.words import cache_control
 _decode = msgspec.json.Decoder().decode
 Native = dict[str, Any]
 
+_TEXTS = frozenset({"application/json", "application/xml", "application/yaml"})
 _IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 
 
@@ -166,11 +168,14 @@ def media(part: n.Media) -> Native | None:
         kind = part.media_type or ("image/png" if image else "application/pdf")
         if kind == "image/jpg":
             kind = "image/jpeg"
-        image = image or kind in _IMAGES
-        if kind not in _IMAGES and kind != "application/pdf":
-            return None
         image = kind in _IMAGES
-        source = {"type": "base64", "media_type": kind, "data": part.data}
+        if image or kind == "application/pdf":
+            source = {"type": "base64", "media_type": kind, "data": part.data}
+        else:
+            text = _plain_text(kind, part.data)
+            if text is None:
+                return None
+            source = {"type": "text", "media_type": "text/plain", "data": text}
     elif part.url is not None:
         source = {"type": "url", "url": part.url}
     else:
@@ -181,6 +186,16 @@ def media(part: n.Media) -> Native | None:
     if part.cache is not None:
         block["cache_control"] = cache_control(part.cache)
     return block
+
+
+def _plain_text(kind: str, data: str) -> str | None:
+    """The text of a file that is some kind of text."""
+    if not kind.startswith("text/") and kind not in _TEXTS:
+        return None
+    try:
+        return base64.b64decode(data).decode()
+    except ValueError:
+        return None
 
 
 def _text(part: n.Text) -> Native:

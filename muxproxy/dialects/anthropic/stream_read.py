@@ -14,10 +14,9 @@ from muxproxy.dialects import faults
 from muxproxy.dialects import neutral as n
 from muxproxy.dialects.anthropic import words
 from muxproxy.dialects.anthropic.answer import finish, refusal
-from muxproxy.dialects.reading import text_of
+from muxproxy.dialects.reading import provided, text_of
 from muxproxy.dialects.usage import normalise
 
-_decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.encode
 
 
@@ -64,8 +63,8 @@ class Reader:
         if self._over or not data:
             return []
         try:
-            document = _decode(data)
-        except (msgspec.DecodeError, RecursionError):
+            document = provided(data)
+        except ValueError:
             self._over = True
             return [n.Failure(message="the provider sent an event that is not JSON")]
         if document.__class__ is not dict:

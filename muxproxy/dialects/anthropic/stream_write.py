@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from muxproxy.dialects import ids
+from muxproxy.dialects import faults, ids
 from muxproxy.dialects import neutral as n
 from muxproxy.dialects.anthropic import fault, words
 from muxproxy.dialects.anthropic.blocks_write import thought
@@ -207,6 +207,8 @@ class Writer:
         return b""  # this dialect's answers have neither images nor sound
 
     def _finished(self, event: n.Finish) -> bytes:
+        if event.reason == "error":
+            return self._failure(faults.ended(event))
         self._finish = event
         return self._close()
 

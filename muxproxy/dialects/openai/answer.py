@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from muxproxy.dialects import faults, ids
 from muxproxy.dialects import neutral as n
 from muxproxy.dialects.openai import words
@@ -16,12 +14,9 @@ from muxproxy.dialects.openai.messages_read import (
     thinking_text,
 )
 from muxproxy.dialects.openai.thoughts import details, from_details
-from muxproxy.dialects.reading import text_of
+from muxproxy.dialects.reading import provided, text_of
 from muxproxy.dialects.usage import normalise
 from muxproxy.errors import MuxError
-
-_decode = msgspec.json.Decoder().decode
-
 
 # -- reading -------------------------------------------------------------------------------------
 
@@ -29,8 +24,8 @@ _decode = msgspec.json.Decoder().decode
 def read(body: bytes) -> n.Answer:
     """Raises MuxError upstream_protocol where `body` is no completion at all."""
     try:
-        document = _decode(body.lstrip())  # OpenRouter keeps the line open with blank lines
-    except (msgspec.DecodeError, RecursionError) as exc:
+        document = provided(body.lstrip())  # OpenRouter keeps the line open with blank lines
+    except ValueError as exc:
         raise MuxError("upstream_protocol", "the provider's answer is not valid JSON") from exc
     if not isinstance(document, dict):
         raise MuxError("upstream_protocol", "the provider's answer is not a JSON object")
@@ -53,6 +48,8 @@ def read(body: bytes) -> n.Answer:
     for at, choice in enumerate(choices if isinstance(choices, list) else ()):
         if isinstance(choice, dict):
             answer.outputs.append(_output(choice, at, name))
+            if choice.get("error"):  # OpenRouter
+                answer.failure = failure(choice["error"])
     if answer.outputs:
         answer.outputs[0].citations += words.searched(document)
     return answer
@@ -170,7 +167,8 @@ def _call(native: dict[str, Any], name: str) -> n.Call:
 
 
 def write(answer: n.Answer, request: n.Request, id: str, created: int) -> dict[str, Any]:
-    """The completion to encode."""
+    """The completion to encode. Raises MuxError upstream_protocol where there is only an error."""
+    faults.refuse_empty(answer)
     body: dict[str, Any] = {
         "id": id,
         "object": "chat.completion",

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from muxproxy.dialects import neutral as n
 from muxproxy.dialects.openai import words
 from muxproxy.dialects.openai.answer import failure
 from muxproxy.dialects.openai.messages_read import image, thinking_text
 from muxproxy.dialects.openai.thoughts import maker_of
 from muxproxy.dialects.openai.tools_read import Calls
-from muxproxy.dialects.reading import text_of
+from muxproxy.dialects.reading import provided, text_of
 from muxproxy.dialects.usage import normalise
 
-_decode = msgspec.json.Decoder().decode
 _DONE = b"[DONE]"
 
 
@@ -54,8 +51,8 @@ class Reader:
         if data[:6] == _DONE:
             return self._done()
         try:
-            document = _decode(data)
-        except (msgspec.DecodeError, RecursionError):
+            document = provided(data)
+        except ValueError:
             return self._fail(n.Failure(message="the provider sent a chunk that is not JSON"))
         if document.__class__ is not dict:
             return []

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from muxproxy.dialects import faults
 from muxproxy.dialects import neutral as n
 from muxproxy.dialects.openai import fault, words
 from muxproxy.dialects.openai.answer import picture
@@ -191,6 +192,8 @@ class Writer:
         return at
 
     def _finish(self, event: n.Finish) -> bytes:
+        if event.reason == "error":
+            return self._failure(faults.ended(event))
         head = b"" if event.choice in self._choices else self._role(event.choice)
         word = words.FINISHES[event.reason]
         if self._legacy and word == "tool_calls":
