@@ -76,7 +76,7 @@ class Runtime:
         self.in_flight = InFlight()
         self.headroom = ProviderHeadroom()
         self.health = Health()
-        self.counter = TokenCounter()
+        self.counter = TokenCounter(background=True)
         self.log = logs.logger()
         self.started = time.time()
         self.standing: Standing = Standing(path)

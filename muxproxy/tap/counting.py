@@ -1,15 +1,17 @@
 """Counting what was delivered when a provider never said: a tokenizer, or a learned ratio.
 
 The vocabularies come from the optional package `splintr-rs` (extra `tokenizers`), which carries
-them in its wheel: nothing is fetched. It is imported when a count is first needed (20-50 ms and
-30 MB for a vocabulary; `warm` does it ahead, from any thread). Without it, characters per token
-are learned from each model's own reported usage.
+them in its wheel: nothing is fetched. It is imported when a count is first needed (50-150 ms and
+30 MB for a vocabulary, which would hold up every stream under way: what is only learned from waits
+for another thread to load it; what is owed does not). Without it, characters per token are learned
+from each model's own reported usage.
 """
 
 from __future__ import annotations
 
 import importlib
 import math
+import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -24,6 +26,7 @@ MODELS = 1024  # models remembered; names come from callers, so there must be a 
 HALF_LIFE = 4000.0  # tokens after which an older observation weighs half
 TRUSTED = 400.0  # tokens of weight that the family's default stands for
 SAMPLED = 16  # of so many answers with usage, one is also counted, to know the drift
+PENDING = 64  # answers kept to be counted once their vocabulary is loaded
 SETTLED = 256  # answers of a model after which one in SETTLED is enough: counting takes 15 us/KB
 
 Encode = Callable[[str], Sequence[int]]
@@ -54,17 +57,38 @@ class _Model(msgspec.Struct, gc=False):
     answers: int = 0
 
 
+class _Sample(msgspec.Struct, frozen=True):
+    """An answer with reported usage, as far as counting it needs."""
+
+    model: str
+    texts: list[str]
+    chars: int
+    extra: float
+    tool_calls: int
+    reported: int
+
+
 class TokenCounter:
     """Counts tokens of delivered text; learns from every answer that reported usage.
 
     `drift`: per model, (tokens counted, tokens reported) over the sampled answers that had both.
     """
 
-    def __init__(self, tokenizers: bool = True) -> None:
-        self.drift: dict[str, tuple[int, int]] = {}
+    def __init__(self, tokenizers: bool = True, *, background: bool = False) -> None:
+        """`background`: vocabularies are loaded by another thread where nothing owed waits."""
+        self._drift: dict[str, tuple[int, int]] = {}
+        self._background = background and tokenizers
+        self._loading: dict[str, threading.Thread] = {}
+        self._pending: list[_Sample] = []
         self._models: dict[str, _Model] = {}
         self._encoders: dict[str, Encode | None] = {}
         self._tokenizers = tokenizers
+
+    @property
+    def drift(self) -> dict[str, tuple[int, int]]:
+        """See the class. Waits for a vocabulary that is being loaded."""
+        self._catch_up()
+        return self._drift
 
     # -- counting -----------------------------------------------------------------------------
 
@@ -145,22 +169,50 @@ class TokenCounter:
         self.observe(model, tap.delivered_chars, _whole(tokens - _markup(family, tap)))
         known.answers += 1
         if known.answers % (SAMPLED if known.answers <= SETTLED else SETTLED) == 1:
-            self._compare(model, known, tap, tokens)
+            extra = _markup(family, tap)
+            sample = _Sample(
+                model, tap.delivered_text(), tap.delivered_chars, extra, tap.tool_calls, tokens
+            )
+            if self._background and self._behind(family.vocabulary):
+                if len(self._pending) < PENDING:
+                    self._pending.append(sample)
+                return
+            if self._pending:
+                self._catch_up()
+            self._compare(known, sample)
 
-    def _compare(self, model: str, known: _Model, tap: Delivered, reported: int) -> None:
-        counted, how = self.delivered(model, tap)
-        before = self.drift.get(model, (0, 0))
-        self.drift[model] = (before[0] + counted, before[1] + reported)
-        if how == SCALED and counted >= 64 and not tap.tool_calls:
+    def _behind(self, vocabulary: str) -> bool:
+        """Whether another thread is loading the vocabulary; it does so from now on, if need be."""
+        if vocabulary in self._encoders:
+            return False
+        if vocabulary not in self._loading:
+            thread = threading.Thread(
+                target=self._load, args=(vocabulary,), name="vocabulary", daemon=True
+            )
+            self._loading[vocabulary] = thread
+            thread.start()
+        return True
+
+    def _load(self, vocabulary: str) -> None:
+        self._encoders[vocabulary] = _load(vocabulary)
+
+    def _catch_up(self) -> None:
+        """Compares what was put off."""
+        pending, self._pending = self._pending, []
+        for sample in pending:
+            self._compare(self._model(sample.model), sample)
+
+    def _compare(self, known: _Model, sample: _Sample) -> None:
+        model, reported = sample.model, sample.reported
+        counted, how = self.count(model, sample.texts, sample.chars, sample.extra)
+        before = self._drift.get(model, (0, 0))
+        self._drift[model] = (before[0] + counted, before[1] + reported)
+        if how == SCALED and counted >= 64 and not sample.tool_calls:
             factor = known.factor or known.family.factor
             wanted = factor * reported / counted
             if 0.5 < wanted / known.family.factor < 2:
                 weight = min(0.5, counted / (counted + 2 * TRUSTED))
                 known.factor = factor + weight * (wanted - factor)
-
-    def warm(self, model: str) -> None:
-        """Loads the vocabulary that `model` needs; blocks for up to 50 ms."""
-        self._encoder(self._model(model).family.vocabulary)
 
     # -- parts --------------------------------------------------------------------------------
 
@@ -170,7 +222,7 @@ class TokenCounter:
             if len(self._models) >= MODELS:
                 oldest = next(iter(self._models))
                 del self._models[oldest]
-                self.drift.pop(oldest, None)
+                self._drift.pop(oldest, None)
             known = self._models[model] = _Model(family_of(model))
         return known
 
@@ -180,6 +232,8 @@ class TokenCounter:
         return (known.family.chars * TRUSTED + known.chars) / (TRUSTED + known.tokens)
 
     def _encoder(self, vocabulary: str) -> Encode | None:
+        if self._loading and (thread := self._loading.pop(vocabulary, None)) is not None:
+            thread.join()
         if vocabulary not in self._encoders:
             self._encoders[vocabulary] = _load(vocabulary) if self._tokenizers else None
         return self._encoders[vocabulary]

@@ -139,6 +139,19 @@ def test_the_drift_is_known_per_model_and_models_are_bounded() -> None:
     assert "m" not in counter.drift
 
 
+def test_what_is_only_learned_from_waits_for_another_thread_to_load_the_vocabulary() -> None:
+    pytest.importorskip("splintr")
+    now, later = TokenCounter(), TokenCounter(background=True)
+    tap = answer(PROSE, {"prompt_tokens": 1, "completion_tokens": 640})
+    for counter in (now, later):
+        counter.learn("gpt-4o", tap)
+    assert later._loading and later._pending
+    assert later.count("gpt-4o", [PROSE]) == now.count("gpt-4o", [PROSE])  # what is owed waits
+    assert not later._loading
+    assert later.drift == now.drift
+    assert not later._pending
+
+
 def test_a_scale_is_learned_from_reported_usage() -> None:
     pytest.importorskip("splintr")
     counter = TokenCounter()
