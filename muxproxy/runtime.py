@@ -36,6 +36,7 @@ from muxproxy.interception import Interception
 from muxproxy.ledger import Ledger
 from muxproxy.limits import Limits, ProviderHeadroom
 from muxproxy.metrics import Metrics
+from muxproxy.prices import Price
 from muxproxy.proxy import Proxy, Snapshot
 from muxproxy.proxy.explaining import Asked, explain
 from muxproxy.proxy.health import Health
@@ -214,6 +215,7 @@ class Runtime:
             self.log.warning(f"{', '.join(pending)} changed: that takes effect after a restart")
         self.config = config
         self.proxy.snapshot = snapshot
+        self.proxy.cache_watch.edited()
         self.health.configure(breakers(config))
         if self._prober is not None:
             self._prober.configure(probes(snapshot.services))
@@ -340,6 +342,18 @@ class Runtime:
     def door_counts(self) -> Mapping[str, int]:
         """The doors' counters."""
         return self.door_stats()
+
+    def baseline(self) -> tuple[str | None, Price | None]:
+        """The model that reports compare with, and its price where it is known."""
+        name = self.config.baseline
+        if name is None:
+            return None, None
+        provider, _, model = name.partition("/")
+        return name, self.snapshot.prices.find(provider, model, int(time.time()))
+
+    def cache_alarm(self) -> dict[str, object] | None:
+        """{before, after}: the prompt-cache hit rate that the last edit made fall."""
+        return self.proxy.cache_watch.alarm
 
     def budgets(self) -> list[dict[str, object]]:
         """Where every budget stands, and where it was made."""

@@ -8,7 +8,9 @@ import sys
 import time
 
 from muxproxy.cli import ledger_file, table
+from muxproxy.control.savings import with_savings
 from muxproxy.ledger.costs import CostQuery
+from muxproxy.prices import Prices
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +26,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="provider, model, key, user, team, tag, rule, day, hour (default provider,model)",
     )
     parser.add_argument("--tz", default="UTC", help="time zone of the days, default UTC")
+    parser.add_argument(
+        "--baseline", metavar="PROVIDER/MODEL", help="what the same tokens would have cost there"
+    )
     parser.add_argument("--limit", type=int, default=100, metavar="N")
 
 
@@ -42,13 +47,21 @@ def main(args: argparse.Namespace) -> int:
         except ValueError as error:
             print(error, file=sys.stderr)
             return 2
+    if args.baseline is not None:
+        provider, _, model = args.baseline.partition("/")
+        price = Prices.load({}, {}).find(provider, model, now // 1000)
+        if price is None:
+            print(f"--baseline: no price is known for {args.baseline}", file=sys.stderr)
+            return 2
+        report = with_savings(report, args.baseline, price)
+    figures = (*_FIGURES, "baseline_usd", "saved_usd") if args.baseline else _FIGURES
     if args.json:
         for row in report["rows"]:
             print(json.dumps(row))
         return 0
-    head = [*groups, *_FIGURES]
+    head = [*groups, *figures]
     rows = [[row.get(name) for name in head] for row in report["rows"]]
-    rows.append(["total", *[""] * (len(groups) - 1), *(report["totals"][f] for f in _FIGURES)])
+    rows.append(["total", *[""] * (len(groups) - 1), *(report["totals"][f] for f in figures)])
     print(table.render([name.upper() for name in head], rows))
     return 0
 

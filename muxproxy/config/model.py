@@ -340,6 +340,8 @@ class Config(Strict, frozen=True, kw_only=True):
     """How long calls are kept; null: for ever."""
     unknown_price: Literal["deny", "allow"] | dict[str, str | int | float] = "deny"
     """deny, allow, or {input: $3, output: $15} per million tokens."""
+    baseline: str | None = None
+    """provider/model: reports say what the same tokens would have cost there."""
     prices: dict[str, dict[str, Any]] = {}
     """provider/model glob -> {input, output, cache_read, ...} in dollars per million tokens."""
     providers: dict[str, Provider] = {}

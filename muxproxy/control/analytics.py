@@ -13,9 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from muxproxy.control.queries import moment, number, require_json
+from muxproxy.control.savings import with_savings
 from muxproxy.errors import MuxError
 from muxproxy.ledger.costs import CostQuery
 from muxproxy.ledger.reports import AsyncReader
+from muxproxy.prices import Price
 
 _FILTERS = ("key", "user", "team", "tag", "provider", "model", "rule")
 
@@ -23,6 +25,8 @@ _FILTERS = ("key", "user", "team", "tag", "provider", "model", "rule")
 class BudgetSource(Protocol):
     """Who keeps the budgets."""
 
+    def baseline(self) -> tuple[str | None, Price | None]: ...
+    def cache_alarm(self) -> dict[str, object] | None: ...
     def budgets(self) -> Iterable[Mapping[str, object]]: ...
     async def put_budget(self, body: object) -> str: ...
     async def delete_budget(self, name: str) -> None: ...
@@ -38,8 +42,7 @@ class Analytics:
 
     async def costs(self, request: Request) -> Response:
         """GET /v1/analytics/costs."""
-        report = await self._reader.costs(cost_query(request.query_params))
-        return _answer(request, report, report["rows"])
+        return await self._report(request, request.query_params)
 
     async def budgets(self, request: Request) -> Response:
         """GET /v1/analytics/budgets."""
@@ -69,7 +72,12 @@ class Analytics:
         """GET /user/stats: the last 30 days by key, or of one `user`."""
         query = dict(request.query_params)
         query.setdefault("group_by", "key,user")
+        return await self._report(request, query)
+
+    async def _report(self, request: Request, query: Mapping[str, str]) -> Response:
         report = await self._reader.costs(cost_query(query))
+        report = with_savings(report, *self._source.baseline())
+        report["cache_alarm"] = self._source.cache_alarm()
         return _answer(request, report, report["rows"])
 
 

@@ -16,6 +16,7 @@ from muxproxy.ledger import Ledger
 from muxproxy.limits import Limits, ProviderHeadroom
 from muxproxy.metrics import Metrics
 from muxproxy.money import dollars
+from muxproxy.proxy.cachewatch import CacheWatch
 from muxproxy.proxy.health import Health
 from muxproxy.proxy.relay import Sink
 from muxproxy.proxy.retrying import RetryBudget
@@ -56,6 +57,7 @@ class Proxy:
         self.health = health
         self.accepted = 0  # exchanges begun
         self.retries = RetryBudget(lambda: self.accepted)
+        self.cache_watch = CacheWatch()
         self.counter = counter
         self.metrics = metrics
         self.in_flight = in_flight
@@ -119,6 +121,11 @@ class Proxy:
         if receipt.ttfb_us is not None:
             series.ttfb.observe(receipt.ttfb_us)
         self.metrics.usage_source[verdict.source or ""] += 1
+        if self.cache_watch.observe(usage):
+            self.log.warning(
+                "the prompt-cache hit rate has fallen since the last edit of the configuration",
+                extra=self.cache_watch.alarm,
+            )
         tap, ask = exchange.booking.tap, exchange.ask
         if verdict.source != words.PROVIDER or tap is None or ask is None:
             return

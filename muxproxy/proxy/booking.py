@@ -64,6 +64,7 @@ class Booking:
         "model",
         "overhead_us",
         "owed_nano",
+        "owed_usage",
         "price",
         "refused",
         "service",
@@ -92,6 +93,7 @@ class Booking:
         self.overhead_us = 0
         self.ttfb_us: int | None = None
         self.owed_nano = 0  # by failed attempts, and a session's responses so far
+        self.owed_usage: Usage | None = None  # what the last unanswered attempt was booked at
         self.unknown = False  # one of those responses has no price
         self._earlier: list[tuple[int, list[Spend]]] = []
         self._settled = False
@@ -226,6 +228,7 @@ class Booking:
         spends: list[Spend] = []
         if owed:
             self.owed_nano += held.nano or 0
+            self.owed_usage = Usage(input=held.reserved[0], output=held.reserved[1])
             spends = held.settle_at_hold(time.time())
         else:
             held.release()
@@ -351,8 +354,8 @@ class Booking:
             end=verdict.end,
             code=verdict.code,
             attempts=exchange.attempts,
-            usage=verdict.usage,
-            usage_source=verdict.source,
+            usage=verdict.usage or self.owed_usage,
+            usage_source=verdict.source or (words.ESTIMATED if self.owed_usage else None),
             usage_raw=None if self.tap is None else self.tap.usage_raw,
             cost=cost,
             held=self.held_nano,
