@@ -267,6 +267,7 @@ def door_limits(server: Server) -> DoorLimits:
         max_body=units.size(server.max_body_bytes),
         header_timeout=units.duration(server.header_timeout),
         body_timeout=units.duration(server.body_timeout),
+        min_body_rate=units.size(server.min_body_rate),
         keep_alive=units.duration(server.keep_alive),
         max_connections=server.max_connections,
     )

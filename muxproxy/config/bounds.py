@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from muxproxy.config.model import Config, Rule
 from muxproxy.config.notes import Notes, Path
 from muxproxy.config.resilience import Retry
-from muxproxy.config.units import duration
+from muxproxy.config.units import duration, size
 
 MOST_TRIES = 10
 _PATH = re.compile(r"/[!-~]*", re.ASCII)
@@ -19,6 +21,17 @@ def bounds(config: Config, notes: Notes) -> None:
     for retry, path in _retries(config):
         if not 0 <= retry.same <= MOST_TRIES:
             notes.fault((*path, "same"), f"expected a number from 0 to {MOST_TRIES}")
+    server = config.server
+    if server.max_in_flight is not None and server.max_in_flight < 1:
+        notes.fault(("server", "max_in_flight"), "expected a number above 0", "null: no bound")
+    if server.max_queue < 0:
+        notes.fault(("server", "max_queue"), "expected 0 or more")
+    if _read(size, server.max_body_memory) < _read(size, server.max_body_bytes):
+        notes.fault(
+            ("server", "max_body_memory"),
+            "is smaller than one body may be",
+            "lower server.max_body_bytes too",
+        )
     for name, provider in config.providers.items():
         probe = provider.probe
         where: Path = ("providers", name, "probe")
@@ -26,12 +39,20 @@ def bounds(config: Config, notes: Notes) -> None:
             notes.fault((*where, "failures"), "expected a number above 0")
         if probe is not None and probe.path is not None and not _PATH.fullmatch(probe.path):
             notes.fault((*where, "path"), "expected a path such as /models")
-        if probe is not None and duration(probe.every) <= 0:
+        if probe is not None and _read(duration, probe.every) == 0:
             notes.fault((*where, "every"), "expected a duration above 0")
         if provider.breaker.failures < 0:
             notes.fault(
                 ("providers", name, "breaker", "failures"), "expected 0 or more", "0 means never"
             )
+
+
+def _read(parse: Callable[[Any], float], text: object) -> float:
+    """Infinite where it cannot be read: that is a fault of its own."""
+    try:
+        return parse(text)
+    except ValueError:
+        return math.inf
 
 
 def has_terms(rule: Rule) -> bool:

@@ -268,8 +268,18 @@ class Server(Strict, frozen=True, kw_only=True):
     header_timeout: Duration = "30s"
     body_timeout: Duration = "60s"
     """Without a byte of the request body."""
+    min_body_rate: Size = 512
+    """Bytes a second that a body must come at on average, once `body_timeout` has passed."""
     keep_alive: Duration = "75s"
     max_connections: int = 20000
+    max_in_flight: int | None = None
+    """Calls under way at once; more wait or are answered 503. null: no bound."""
+    max_queue: int = 0
+    """Calls that may wait to begin, of those beyond `max_in_flight`."""
+    queue_timeout: Duration = "1s"
+    """Then one that waits is answered 503."""
+    max_body_memory: Size = "1GiB"
+    """Bytes of request bodies collected at once; calls beyond it are answered 503."""
     inside_hosts: list[str] = []
     """Loopback, link-local and metadata hosts that absolute-form and CONNECT may reach."""
     unknown_hosts: Literal["forward", "refuse"] = "forward"

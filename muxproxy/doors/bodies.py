@@ -8,6 +8,7 @@ fields get smuggled.
 
 from __future__ import annotations
 
+import math
 import re
 
 from muxproxy.doors.head import TCHAR
@@ -32,12 +33,34 @@ _MAX_EXTRA = 64 << 10  # extensions and trailers of one body together
 _SIZE, _DATA, _GAP, _TRAILER, _DONE = range(5)
 
 
-class CountedBody:
+class Paced:
+    """How a body comes in: one byte now and then must not hold a connection for ever."""
+
+    __slots__ = ("_began", "_got")
+
+    def __init__(self) -> None:
+        self._began = math.inf
+        self._got = 0
+
+    def until(self, now: float, more: int, timeout: float, rate: int) -> float:
+        """When the next bytes must be there, `more` having come in."""
+        if self._began == math.inf:
+            self._began, self._got = now, 0
+        self._got += more
+        return min(now, self._began + self._got / rate) + timeout if rate else now + timeout
+
+    def paused(self) -> None:
+        """We stopped reading: what follows is counted anew."""
+        self._began = math.inf
+
+
+class CountedBody(Paced):
     """A body of known length."""
 
     __slots__ = ("_left",)
 
     def __init__(self, length: int) -> None:
+        super().__init__()
         self._left = length
 
     def feed(self, data: bytes, out: list[bytes]) -> int:
@@ -51,12 +74,13 @@ class CountedBody:
         return left
 
 
-class ChunkedBody:
+class ChunkedBody(Paced):
     """Raises Refused at the first fault."""
 
     __slots__ = ("_extra", "_left", "_limit", "_line", "_state", "_total")
 
     def __init__(self, limit: int) -> None:
+        super().__init__()
         self._limit = limit
         self._line = b""
         self._state = _SIZE

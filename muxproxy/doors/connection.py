@@ -241,8 +241,9 @@ class Connection(asyncio.Protocol):
             if piece:
                 splice.push(piece, False)
             if splice.held > self._state.limits.read_ahead:
+                body.paused()
                 self._pause_reading()
-            self._rearm()
+            self._rearm(len(data))
             return
         self._incoming = None
         self._phase = _BUSY
@@ -251,7 +252,7 @@ class Connection(asyncio.Protocol):
             self._buffer += data[over:]
         splice.push(piece, True)
 
-    def _rearm(self) -> None:
+    def _rearm(self, more: int = 0) -> None:
         """Sets the deadline that the phase asks for; a client that does not read has its own."""
         if self.write_paused:
             return
@@ -259,7 +260,9 @@ class Connection(asyncio.Protocol):
         if phase == _HEAD:
             self.deadline = self._state.clock + limits.keep_alive
         elif phase == _BODY and not self._read_paused:
-            self.deadline = self._state.clock + limits.body_timeout
+            assert self._incoming is not None
+            timeout, rate = limits.body_timeout, limits.min_body_rate
+            self.deadline = self._incoming.until(self._state.clock, more, timeout, rate)
         elif phase != _CLOSING:
             self.deadline = math.inf
 

@@ -27,6 +27,7 @@ class DoorLimits(msgspec.Struct, frozen=True, kw_only=True):
     write_high: int = 64 << 10  # response bytes buffered before the app is told to pause
     header_timeout: float = 30.0  # first byte to the end of the head
     body_timeout: float = 60.0  # between two reads of a request body
+    min_body_rate: int = 512  # bytes a second on average, after body_timeout
     keep_alive: float = 75.0  # between two requests
     send_timeout: float = 60.0  # without the client taking a byte of the response
     connect_timeout: float = 10.0  # CONNECT tunnels

@@ -9,6 +9,7 @@ from typing import Any
 
 from muxproxy import exchange as words
 from muxproxy.budget import Budgets
+from muxproxy.config.units import duration, size
 from muxproxy.dialects.paths import Route
 from muxproxy.drain import InFlight
 from muxproxy.exchange import Receipt
@@ -18,6 +19,7 @@ from muxproxy.metrics import Metrics
 from muxproxy.money import dollars
 from muxproxy.proxy.cachewatch import CacheWatch
 from muxproxy.proxy.health import Health
+from muxproxy.proxy.overload import BodyMemory, Gate
 from muxproxy.proxy.relay import Sink
 from muxproxy.proxy.retrying import RetryBudget
 from muxproxy.proxy.road import Exchange
@@ -56,6 +58,12 @@ class Proxy:
         self.headroom = headroom
         self.health = health
         self.accepted = 0  # exchanges begun
+        server = snapshot.config.server
+        self.bodies = BodyMemory(size(server.max_body_memory))
+        self.gate: Gate | None = None
+        if server.max_in_flight is not None:
+            patience = duration(server.queue_timeout)
+            self.gate = Gate(server.max_in_flight, server.max_queue, patience)
         self.retries = RetryBudget(lambda: self.accepted)
         self.cache_watch = CacheWatch()
         self.counter = counter

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, Protocol
 
 from muxproxy.errors import MuxError
+from muxproxy.proxy.overload import BodyMemory
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
@@ -14,25 +15,54 @@ class ClientLeft(Exception):
     """The caller went away before there was anything to answer."""
 
 
-async def read_body(receive: Receive, limit: int, body: bytes | None = None) -> bytes:
-    """The whole request body, at most `limit` bytes; `body` if it is here already.
+class Collecting(Protocol):
+    """Whose body it is: `leased` bytes of `memory` are its own until it gives them back."""
 
-    Raises MuxError, ClientLeft.
+    leased: int
+
+    @property
+    def memory(self) -> BodyMemory: ...
+
+
+async def read_body(receive: Receive, limit: int, owner: Collecting, declared: bytes) -> bytes:
+    """The whole request body, at most `limit` bytes. Raises MuxError, ClientLeft.
+
+    `declared` is its content-length, or b"".
     """
-    if body is None:
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientLeft
+    body: bytes = message.get("body", b"")
+    if message.get("more_body", False):
+        body = await _collected(receive, body, limit, owner, declared)
+    if len(body) > limit:
+        raise too_large(limit)
+    return body
+
+
+def too_large(limit: int) -> MuxError:
+    """A body beyond the bound."""
+    return MuxError("body_too_large", f"the request body is larger than {limit} bytes")
+
+
+async def _collected(
+    receive: Receive, begun: bytes, limit: int, owner: Collecting, declared: bytes
+) -> bytes:
+    if declared.isdigit() and int(declared) <= limit:
+        _lease(owner, int(declared))
+    parts, size, more = [begun], len(begun), True
+    while more and size <= limit:
+        if size > owner.leased:
+            _lease(owner, size - owner.leased)
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientLeft
-        body = message.get("body", b"")
-        if message.get("more_body", False):
-            parts, size = [body], len(body)
-            while message.get("more_body", False) and size <= limit:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientLeft
-                parts.append(message.get("body", b""))
-                size += len(parts[-1])
-            body = b"".join(parts)
-    if len(body) > limit:
-        raise MuxError("body_too_large", f"the request body is larger than {limit} bytes")
-    return body
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+def _lease(owner: Collecting, size: int) -> None:
+    owner.memory.take(size)
+    owner.leased += size

@@ -28,10 +28,11 @@ from muxproxy.proxy.booking import Booking
 from muxproxy.proxy.candidates import ceiling, pinned
 from muxproxy.proxy.guarding import guard
 from muxproxy.proxy.health import Live
-from muxproxy.proxy.incoming import ClientLeft, Receive, read_body
+from muxproxy.proxy.incoming import ClientLeft, Receive, read_body, too_large
 from muxproxy.proxy.keepalive import KeepAlive
 from muxproxy.proxy.names import attempts_header
 from muxproxy.proxy.outbound import Outbound, prepare
+from muxproxy.proxy.overload import BodyMemory, Gate
 from muxproxy.proxy.relay import Relay, Sink
 from muxproxy.proxy.reply import relay_for
 from muxproxy.proxy.session import Session, converse, refuse_upgrade
@@ -59,6 +60,8 @@ class Exchange:
         "deadline_ns",
         "error",
         "fields",
+        "gate",
+        "leased",
         "left",
         "live",
         "memo",
@@ -124,6 +127,8 @@ class Exchange:
         self.terms: RuleTerms | None = None
         self.deadline_ns = 0  # of the whole request; 0: none
         self.live: Live | None = None  # the candidate's figures, while it is asked
+        self.gate: Gate | None = None  # that let it in
+        self.leased = 0  # bytes of collected body
         self.told: list[str] = _NOTHING  # why each attempt failed
 
     async def run(self) -> None:
@@ -138,6 +143,9 @@ class Exchange:
             if proxy.in_flight.draining:
                 raise MuxError("shutting_down", "muxproxy is shutting down; try again in a moment")
             self.sink.watch(self._pause, self._resume, self._client_left)
+            if proxy.gate is not None:
+                await proxy.gate.enter()
+                self.gate = proxy.gate
             await self._understand()
             await attempts.serve(self)
         except MuxError as error:
@@ -151,8 +159,22 @@ class Exchange:
             self._refuse(MuxError("internal_error", "muxproxy failed; its log says why"))
         finally:
             self._settle()
+            self._give_back()
+            if self.gate is not None:
+                self.gate.leave()
             proxy.metrics.in_flight -= 1
             proxy.in_flight.leave(task)
+
+    @property
+    def memory(self) -> BodyMemory:
+        """Where the body's bytes are counted."""
+        return self.proxy.bodies
+
+    def _give_back(self) -> None:
+        """The body was let go."""
+        if self.leased:
+            self.proxy.bodies.give(self.leased)
+            self.leased = 0
 
     # -- what is asked, and what the rules say ----------------------------------------------
 
@@ -168,8 +190,11 @@ class Exchange:
         self.caller = caller
         if route.endpoint in words.INSPECTED:
             body = self.sink.whole_body()
-            if body is None or len(body) > self.proxy.max_body:
-                body = await read_body(self.receive, self.proxy.max_body, body)
+            if body is None:
+                declared = self.fields.get(b"content-length", b"")
+                body = await read_body(self.receive, self.proxy.max_body, self, declared)
+            elif len(body) > self.proxy.max_body:
+                raise too_large(self.proxy.max_body)
             self.body = body
             ask = inspect(route, self.body)
         else:
@@ -279,6 +304,7 @@ class Exchange:
         self.body = outbound.body = b""
         if self.ask is not None:
             self.ask.parts = None
+        self._give_back()
         reply.pump(relay)
         relay.open_stream()
         if relay.end_kind is None:

@@ -34,6 +34,21 @@ async def test_time_outs(name: str, raw: bytes, status: int) -> None:
         assert all(call.left for call in app.calls if not call.complete)
 
 
+async def test_a_body_that_drips_is_cut_off() -> None:
+    """One byte now and then is in time for `body_timeout` for ever."""
+    app = Echo()
+    limits = DoorLimits(body_timeout=0.2, min_body_rate=1000, linger=0.1)
+    async with serving(app, limits) as door, client_of(door) as client:
+        client.send(request("POST", body=b"x" * 10_000)[:-10_000])
+        answer = asyncio.create_task(client.read())
+        async with asyncio.timeout(BOUND):
+            while not answer.done():
+                client.send(b"x")
+                await asyncio.sleep(0.02)
+        assert answer.result().status == 408
+        await until(lambda: door.open_connections == 0 and door.in_flight == 0)
+
+
 async def test_a_client_that_reads_nothing_is_cut_off() -> None:
     gone = asyncio.Event()
 
