@@ -26,6 +26,7 @@ from muxproxy.proxy.booking import Downgraded
 from muxproxy.proxy.candidates import downgraded, usable
 from muxproxy.proxy.counting import counted_here
 from muxproxy.proxy.opening import Events, document, overload
+from muxproxy.proxy.splicing import splice, take_back
 from muxproxy.proxy.terms import ONCE
 from muxproxy.upstream import Reply, UpstreamError
 
@@ -73,7 +74,7 @@ async def serve(x: Exchange) -> None:
                 continue
             taken = not waiting or x.upload is not None or reply.status == 101
             if reply.status < 400 and taken:
-                await x.splice(service, outbound, reply)
+                await splice(x, service, outbound, reply)
                 return
             tried = tried or Tried(x)
             if await tried.is_taken(target, service, outbound, reply, waiting):
@@ -166,7 +167,7 @@ class Tried:
             await self.by_error(target, service, error, waiting)
             return False
         if cause is None:
-            await x.splice(service, outbound, reply)
+            await splice(x, service, outbound, reply)
             return True
         x.booking.observe_refusal(service, reply)
         live = x.live
@@ -195,7 +196,7 @@ class Tried:
             self._x.booking.attempt_failed(owed=False)
             reply.cancel()
             return False
-        await self._x.splice(service, outbound, reply)
+        await splice(self._x, service, outbound, reply)
         return True
 
     async def give_up(self) -> None:
@@ -204,8 +205,8 @@ class Tried:
         if kept is None:
             raise self.failure or MuxError("internal_error", "no candidate was tried")
         self._kept = None
-        x.take_back(kept.target, kept.service, kept.reply)
-        await x.splice(kept.service, kept.outbound, kept.reply)
+        take_back(x, kept.target, kept.service, kept.reply)
+        await splice(x, kept.service, kept.outbound, kept.reply)
 
     def close(self) -> None:
         """Let go of what was kept."""

@@ -29,13 +29,11 @@ from muxproxy.proxy.candidates import ceiling, pinned
 from muxproxy.proxy.guarding import guard
 from muxproxy.proxy.health import Live
 from muxproxy.proxy.incoming import ClientLeft, Receive, read_body, too_large
-from muxproxy.proxy.keepalive import KeepAlive
 from muxproxy.proxy.names import attempts_header
 from muxproxy.proxy.outbound import Outbound, prepare
 from muxproxy.proxy.overload import BodyMemory, Gate
 from muxproxy.proxy.relay import Relay, Sink
-from muxproxy.proxy.reply import relay_for
-from muxproxy.proxy.session import Session, converse, refuse_upgrade
+from muxproxy.proxy.session import Session, refuse_upgrade
 from muxproxy.proxy.snapshot import Service
 from muxproxy.proxy.terms import RuleTerms, joined, times_at
 from muxproxy.proxy.unread import begin
@@ -159,7 +157,7 @@ class Exchange:
             self._refuse(MuxError("internal_error", "muxproxy failed; its log says why"))
         finally:
             self._settle()
-            self._give_back()
+            self.give_back()
             if self.gate is not None:
                 self.gate.leave()
             proxy.metrics.in_flight -= 1
@@ -170,7 +168,7 @@ class Exchange:
         """Where the body's bytes are counted."""
         return self.proxy.bodies
 
-    def _give_back(self) -> None:
+    def give_back(self) -> None:
         """The body was let go."""
         if self.leased:
             self.proxy.bodies.give(self.leased)
@@ -281,54 +279,6 @@ class Exchange:
             self.booking.attempt_failed(owed=error.sent)
             raise
         return self.reply
-
-    def take_back(self, target: Target, service: Service, reply: Reply) -> None:
-        """An earlier candidate's answer is the one to pass on after all."""
-        self.target, self.service, self.reply = target, service, reply
-        asked = None if self.ask is None else self.ask.model
-        self.booking.service = service
-        self.booking.model = target.model if target.model is not None else asked
-
-    async def splice(self, service: Service, outbound: Outbound, reply: Reply) -> None:
-        """Head once, then chunk by chunk: the tap sees, the caller gets."""
-        self.status = reply.status
-        live = self.live
-        assert live is not None
-        if live.circuit is not None and live.circuit.until and reply.status < 500:
-            live.circuit = None  # its probe was answered
-        if reply.status == 101:
-            await converse(self, service, outbound, reply)
-            return
-        relay = self.relay = relay_for(self, service, outbound, reply)
-        # A stream may last for minutes: it must not keep its request's body alive.
-        self.body = outbound.body = b""
-        if self.ask is not None:
-            self.ask.parts = None
-        self._give_back()
-        reply.pump(relay)
-        relay.open_stream()
-        if relay.end_kind is None:
-            every = service.keepalive
-            if self.terms is not None and self.terms.keepalive is not None:
-                every = self.terms.keepalive
-            if every is None or not relay.streams:
-                await relay.wait()
-            else:
-                await self._kept_alive(relay, every)
-        if relay.end_kind == words.UPSTREAM_DIED:
-            self.proxy.health.failed(service.name, live)
-        elif live.circuit is not None and relay.end_kind == words.FINISHED and reply.status < 500:
-            live.circuit = None
-        if relay.error is not None and not relay.started:
-            raise relay.error
-
-    async def _kept_alive(self, relay: Relay, every: float) -> None:
-        """Wait for the end, showing life meanwhile."""
-        keeping = KeepAlive(relay, every, self.ask.dialect if self.ask is not None else "")
-        try:
-            await relay.wait()
-        finally:
-            keeping.stop()
 
     # -- what may happen meanwhile ----------------------------------------------------------
 
