@@ -23,13 +23,14 @@ _DONE = b"[DONE]"
 class _Choice:
     """What has been seen of one choice."""
 
-    __slots__ = ("calls", "finished", "part", "thinking")
+    __slots__ = ("calls", "finished", "part", "proven", "thinking")
 
     def __init__(self, seed: str | None, choice: int) -> None:
         self.calls = Calls(seed, choice)
         self.finished = False
         self.part = -1  # the number of its last thinking block
         self.thinking = False  # that block is open
+        self.proven = False  # its proof has been told
 
 
 class Reader:
@@ -216,6 +217,7 @@ class Reader:
     def _thought(self, text: str, state: _Choice, index: int, found: list[n.Event]) -> None:
         if not state.thinking:
             state.thinking = True
+            state.proven = False
             state.part += 1
         found.append(n.ThinkingDelta(choice=index, part=state.part, text=text))
 
@@ -228,9 +230,10 @@ class Reader:
             sealed = text_of(entry.get("data")) or None
         if signature is None and sealed is None:
             return
-        if not state.thinking and (sealed is not None or state.part < 0):
+        if not state.thinking and (sealed is not None or state.proven or state.part < 0):
             state.part += 1
         state.thinking = False
+        state.proven = True
         found.append(
             n.ThinkingSeal(
                 choice=index,

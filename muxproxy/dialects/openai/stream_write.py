@@ -217,7 +217,9 @@ class Writer:
         if not self._want_usage or self._totals is None:
             return _DONE
         usage = _encode(words.usage(self._totals))
-        return b'%b],"usage":%b}\n\n%b' % (self._head, usage, _DONE)
+        tier = words.tier(self._totals)
+        told = b"" if tier is None else b',"service_tier":"%b"' % tier.encode()
+        return b'%b]%b,"usage":%b}\n\n%b' % (self._head, told, usage, _DONE)
 
     def _failure(self, event: n.Failure) -> bytes:
         self._dead = True

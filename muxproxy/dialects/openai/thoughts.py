@@ -35,10 +35,11 @@ def from_details(details: list[Any]) -> list[n.Part]:
             if sealed is None:
                 continue
             name = _string(entry.get("id"))
-            if last is not None and last.sealed is None and name and last.id == name:
-                last.sealed = sealed  # the summary before it belongs to it
+            maker = maker_of(entry)
+            if last is not None and _summary(last, name, maker):
+                last.sealed, last.id = sealed, last.id or name
             else:
-                found.append(n.Thinking(sealed=sealed, id=name, maker=maker_of(entry)))
+                found.append(n.Thinking(sealed=sealed, id=name, maker=maker))
             last = None
             continue
         text = text_of(entry.get("text")) or text_of(entry.get("summary"))
@@ -104,6 +105,12 @@ def _named(entry: dict[str, Any], name: str | None, form: str, index: int) -> di
     entry["format"] = form
     entry["index"] = index
     return entry
+
+
+def _summary(block: n.Thinking, name: str | None, maker: str | None) -> bool:
+    """Whether `block` is the readable side of the sealed reasoning that follows it."""
+    alone = block.signature is None and block.maker == maker
+    return alone and (block.id is None or name is None or block.id == name)
 
 
 def _proof(thinking: n.Thinking) -> bool:
