@@ -32,7 +32,11 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
         stamp = time.strftime("%H:%M:%S", time.localtime(record.created))
-        pairs = "".join(f" {k}={_clean(v)}" for k, v in _extras(record).items())
+        extras = _extras(record)
+        if "line" in extras:  # made for people
+            pairs = f" {_clean(extras['line'])}"
+        else:
+            pairs = "".join(f" {k}={_clean(v)}" for k, v in extras.items())
         line = f"{stamp}.{int(record.msecs):03d} {record.levelname:<7} {record.getMessage()}{pairs}"
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
@@ -50,13 +54,17 @@ class JsonFormatter(logging.Formatter):
             "event": record.getMessage(),
             **_extras(record),
         }
+        fields.pop("line", None)
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
         return orjson.dumps(fields, default=str).decode()
 
 
 def setup(format: str, level: str) -> logging.Logger:
-    """Configure the `muxproxy` logger once per process; returns it."""
+    """Configure the `muxproxy` logger once per process; returns it. `auto`: text on a terminal,
+    JSON elsewhere."""
+    if format == "auto":
+        format = "text" if sys.stderr.isatty() else "json"
     logger = logging.getLogger(LOGGER)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if format == "json" else TextFormatter())

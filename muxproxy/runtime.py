@@ -169,6 +169,8 @@ class Runtime:
             await self._control.aclose()
         if self._prober is not None:
             await self._prober.aclose()
+        if self._proxy is not None:
+            await self._proxy.exchange_log.aclose()
         if self._upstreams is not None:
             await self._upstreams.aclose()
         if self._ledger is not None:

@@ -35,6 +35,13 @@ def main(args: argparse.Namespace) -> int:
         print("top needs a terminal; for scripts: muxproxy status --json", file=sys.stderr)
         return 2
     paint = view.Paint(not args.plain and not os.environ.get("NO_COLOR"))
+    try:
+        return _watch(place, args.every, paint)
+    except KeyboardInterrupt:  # the usual way to end it
+        return 0
+
+
+def _watch(place: local.Local, every: float, paint: view.Paint) -> int:
     before: dict[str, Any] | None = None
     with _terminal():
         while True:
@@ -51,7 +58,7 @@ def main(args: argparse.Namespace) -> int:
                 size = shutil.get_terminal_size((80, 24))
                 _draw(view.page(now, before, size.columns, size.lines, paint))
                 before = now
-            if _quit(args.every):
+            if _quit(every):
                 return 0
     print(failure, file=sys.stderr)
     return 1
@@ -65,11 +72,8 @@ def _draw(lines: list[str]) -> None:
 
 def _quit(seconds: float) -> bool:
     """Wait, and see whether q was pressed."""
-    try:
-        ready, _, _ = select.select([sys.stdin], [], [], seconds)
-        return bool(ready) and os.read(sys.stdin.fileno(), 1) in (b"q", b"Q", b"")
-    except KeyboardInterrupt:
-        return True
+    ready, _, _ = select.select([sys.stdin], [], [], seconds)
+    return bool(ready) and os.read(sys.stdin.fileno(), 1) in (b"q", b"Q", b"")
 
 
 @contextlib.contextmanager

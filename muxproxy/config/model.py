@@ -311,7 +311,7 @@ class Defaults(Strict, frozen=True, kw_only=True):
 class Log(Strict, frozen=True, kw_only=True):
     """What is logged. Bodies and keys never are."""
 
-    format: Literal["text", "json"] = "text"
+    format: Literal["auto", "text", "json"] = "auto"
     level: Literal["debug", "info", "warning", "error"] = "info"
     exchanges: Literal["all", "errors", "off"] = "errors"
     """Which calls get a log line."""

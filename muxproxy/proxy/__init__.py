@@ -13,10 +13,10 @@ from muxproxy.config.units import duration, size
 from muxproxy.dialects.paths import Route
 from muxproxy.drain import InFlight
 from muxproxy.exchange import Receipt
+from muxproxy.exchange_log import Entry, ExchangeLog
 from muxproxy.ledger import Ledger
 from muxproxy.limits import Limits, ProviderHeadroom
 from muxproxy.metrics import Metrics
-from muxproxy.money import dollars
 from muxproxy.proxy.cachewatch import CacheWatch
 from muxproxy.proxy.health import Health
 from muxproxy.proxy.overload import BodyMemory, Gate
@@ -70,6 +70,7 @@ class Proxy:
         self.metrics = metrics
         self.in_flight = in_flight
         self.log = log
+        self.exchange_log = ExchangeLog(log)
         self.max_body = max_body
 
     @property
@@ -109,7 +110,10 @@ class Proxy:
             self._account_usage(receipt, verdict, exchange)
         log = self.snapshot.config.log.exchanges
         if log == "all" or (log == "errors" and receipt.end != words.FINISHED):
-            self._log(receipt)
+            fields = exchange.fields
+            self.exchange_log.add(
+                Entry(receipt, fields.get(b"x-request-id"), fields.get(b"traceparent"))
+            )
 
     def _account_usage(self, receipt: Receipt, verdict: Verdict, exchange: Exchange) -> None:
         usage = verdict.usage
@@ -140,21 +144,3 @@ class Proxy:
         if ask.endpoint in words.GENERATING:  # counting and embedding generate nothing
             self.budgets.outputs.observe(receipt.model or "", usage.output_total, ask.n)
             self.counter.learn(tap.model or receipt.model or "", tap)
-
-    def _log(self, receipt: Receipt) -> None:
-        self.log.log(
-            logging.INFO if receipt.end == words.FINISHED else logging.WARNING,
-            "call",
-            extra={
-                "id": format(receipt.id, "016x"),
-                "status": receipt.status,
-                "end": receipt.end,
-                "code": receipt.code,
-                "rule": receipt.rule,
-                "reason": receipt.reason,
-                "provider": receipt.provider,
-                "model": receipt.model,
-                "cost_usd": dollars(receipt.cost),
-                "total_ms": receipt.total_us / 1000,
-            },
-        )

@@ -339,6 +339,7 @@ class _PeekingBudgets:
     def __init__(self, real: Budgets) -> None:
         self._real = real
         self.outputs = real.outputs
+        self.guard = None  # it counts what is asked, and this asks nothing
         self.call: Call | None = None
         self.counters: list[Counter] = []
 

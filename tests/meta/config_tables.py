@@ -81,7 +81,7 @@ _MORE = {
     "Server.max_connections": "More are answered 503 and closed.",
     "Defaults.max_tokens": "Put into requests that name no bound.",
     "Defaults.temperature": "Put in where the model takes one.",
-    "Log.format": "Lines for people or for machines, on stderr.",
+    "Log.format": "Lines on stderr: text for people, json for machines; auto: text on a terminal only.",
     "Log.level": "The least that is logged.",
 }
 # What a kind of text is called in the column of types.
