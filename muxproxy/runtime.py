@@ -302,18 +302,7 @@ class Runtime:
 
     def pools(self) -> dict[str, dict[str, int]]:
         """Connections per origin."""
-        found: dict[str, dict[str, int]] = {}
-        for stats in self.upstreams.stats():
-            found[stats.origin] = {
-                "open": stats.open,
-                "idle": stats.idle,
-                "in_flight": stats.in_flight,
-                "waiting": stats.waiting,
-                "connects_total": stats.connects_total,
-                "reused_total": stats.reused_total,
-                "stale_retries_total": stats.stale_retries_total,
-            }
-        return found
+        return {stats.origin: stats.figures() for stats in self.upstreams.stats()}
 
     def config_current(self) -> bool:
         """Whether the configuration in force is what its files say."""

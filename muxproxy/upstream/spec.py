@@ -140,6 +140,13 @@ class OriginStats(msgspec.Struct, kw_only=True):
     reused_total: int
     stale_retries_total: int
 
+    def figures(self) -> dict[str, int]:
+        """The counts by name, without what is but a moment's."""
+        return {k: v for k, v in msgspec.structs.asdict(self).items() if k not in _NOT_SHOWN}
+
+
+_NOT_SHOWN = ("origin", "opening")
+
 
 def bracketed(host: str) -> str:
     """An IPv6 address as it stands in an authority."""

@@ -81,7 +81,7 @@ _MORE = {
     "Server.max_connections": "More are answered 503 and closed.",
     "Defaults.max_tokens": "Put into requests that name no bound.",
     "Defaults.temperature": "Put in where the model takes one.",
-    "Log.format": "Lines on stderr: text for people, json for machines; auto: text on a terminal only.",
+    "Log.format": "Lines on stderr: text, json; auto is text on a terminal and json elsewhere.",
     "Log.level": "The least that is logged.",
 }
 # What a kind of text is called in the column of types.
