@@ -4,7 +4,8 @@
     files       where it lies, who may read it
     authority   making, loading and reissuing it          (imports cryptography)
     leaves      short-lived certificates, minted per host (imports cryptography)
-    trust       bundles for clients, and the variables that point at them
+    trust       bundles for clients                       (imports cryptography)
+    variables   by which programs find all this
 
 Nothing here is imported before a CA exists or is asked for, and nothing touches a system's store.
 """

@@ -14,9 +14,9 @@ import sys
 from muxproxy.ca import names
 from muxproxy.ca.authority import Authority, BrokenAuthority, load, make, reissue
 from muxproxy.ca.files import Folder
-from muxproxy.ca.trust import export, exports, proxy_variables, trust_variables
-from muxproxy.cli import config_file
-from muxproxy.compiling import endpoint
+from muxproxy.ca.trust import export
+from muxproxy.ca.variables import exports, proxy_variables, trust_variables
+from muxproxy.cli import config_file, local
 from muxproxy.config.model import Config
 
 _SOON = datetime.timedelta(days=30)
@@ -44,8 +44,7 @@ def main(args: argparse.Namespace) -> int:
         return 2
     folder = Folder(names.settings(config).ca)
     try:
-        authority, news = _see_to(folder, wanted, new_key=args.new_key)
-        export(folder, authority, os.environ)
+        authority, news = see_to(folder, wanted, new_key=args.new_key)
     except BrokenAuthority as error:
         print(error, file=sys.stderr)
         return 2
@@ -54,7 +53,7 @@ def main(args: argparse.Namespace) -> int:
         return 2
     variables = trust_variables(folder)
     if args.proxy:
-        variables |= proxy_variables(proxy_url(config))
+        variables |= proxy_variables(local.base_url(config))
     if args.env:
         if news:
             print(news, file=sys.stderr)
@@ -66,15 +65,28 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def proxy_url(config: Config) -> str:
-    """Where programs on this machine find the proxy."""
-    listen = endpoint(config)
-    host = listen.host if listen.host not in ("", "0.0.0.0", "::") else "127.0.0.1"
-    return f"http://[{host}]:{listen.port}" if ":" in host else f"http://{host}:{listen.port}"
+def ready(config: Config) -> dict[str, str]:
+    """The variables that make programs trust the CA, which is made or renewed where need be; none
+    where no provider has a host. Raises BrokenAuthority, OSError."""
+    wanted = names.wanted(config)
+    if not wanted:
+        return {}
+    folder = Folder(names.settings(config).ca)
+    _, news = see_to(folder, wanted)
+    if news:
+        print(f"{folder.path}: {news}", file=sys.stderr)
+    return trust_variables(folder)
 
 
-def _see_to(folder: Folder, wanted: list[str], *, new_key: bool) -> tuple[Authority, str]:
-    """The CA for these names, and what was done to get it."""
+def see_to(folder: Folder, wanted: list[str], *, new_key: bool = False) -> tuple[Authority, str]:
+    """The CA for these names, its bundles written, and what was done to get it. Raises
+    BrokenAuthority, OSError."""
+    authority, news = _made(folder, wanted, new_key)
+    export(folder, authority, os.environ)
+    return authority, news
+
+
+def _made(folder: Folder, wanted: list[str], new_key: bool) -> tuple[Authority, str]:
     now = datetime.datetime.now(datetime.UTC)
     old = None if new_key else load(folder)
     if old is None:
@@ -116,5 +128,5 @@ def _show(folder: Folder, authority: Authority, news: str, variables: dict[str, 
     print(f"bundle        {facts['bundle']}  (the system's roots and this one)")
     print(f"Java          {facts['java_truststore']}\n")
     print("Programs trust it with these (Go on macOS and Windows reads the system's store only);")
-    print('eval "$(muxproxy ca --env --proxy)" sets them, and HTTPS_PROXY, in this shell:\n')
+    print('eval "$(muxproxy env --proxy)" sets them, and HTTPS_PROXY, in this shell:\n')
     print(exports(variables), end="")

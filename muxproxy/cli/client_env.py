@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from muxproxy.ca.variables import HERE, proxy_variables
+
 # Where the SDKs look for a base URL: with /v1 as OpenAI's do, or without.
 WITH_V1 = ("OPENAI_BASE_URL", "OPENAI_API_BASE")
 WITHOUT = (
@@ -44,7 +46,6 @@ OTHER_KEYS = (
     "TOGETHER_API_KEY",
     "XAI_API_KEY",
 )
-_HERE = ("127.0.0.1", "localhost", "::1")
 
 
 def client_environment(
@@ -52,18 +53,21 @@ def client_environment(
     *,
     key: str | None = None,
     env: Mapping[str, str] | None = None,
+    trust: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Variables for programs that should call `base_url` (no path).
 
     `key` fills every key variable. `env` is the environment it is added to: NO_PROXY keeps what
-    it has, and calls to this machine stay on it.
+    it has, and calls to this machine stay on it. `trust` (what makes programs trust the local
+    CA) makes it their proxy as well: those that read no base URL are caught by that.
     """
-    found = {name: f"{base_url}/v1" for name in WITH_V1}
+    found = {} if trust is None else {**trust, **proxy_variables(base_url)}
+    found |= {name: f"{base_url}/v1" for name in WITH_V1}
     found |= dict.fromkeys(WITHOUT, base_url)
     found["MUXPROXY_URL"] = base_url
     if key is not None:
         found |= dict.fromkeys(KEYS, key)
     for name in ("NO_PROXY", "no_proxy"):
         listed = [one for one in ((env or {}).get(name) or "").split(",") if one.strip()]
-        found[name] = ",".join(dict.fromkeys((*listed, *_HERE)))
+        found[name] = ",".join(dict.fromkeys((*listed, *HERE)))
     return found

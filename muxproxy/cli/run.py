@@ -23,6 +23,7 @@ from muxproxy import logs
 from muxproxy.cli import config_file, receipt
 from muxproxy.cli.client_env import KEYS, OTHER_KEYS, client_environment
 from muxproxy.cli.demo import Demo
+from muxproxy.cli.env import trusted
 from muxproxy.cli.init import starter
 from muxproxy.config import env as layers
 from muxproxy.config import units
@@ -47,6 +48,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--budget", metavar="$N", help='most that this run may spend, e.g. "$2"')
     parser.add_argument("--state", metavar="FILE", help="the ledger (default: the configuration's)")
     parser.add_argument("--demo", action="store_true", help="simulated providers: nothing is spent")
+    parser.add_argument(
+        "--proxy",
+        action="store_true",
+        help="be its HTTPS_PROXY too, with the local CA: for programs without a base URL",
+    )
     parser.add_argument("--quiet", "-q", action="store_true", help="no receipt at the end")
     parser.add_argument("words", nargs=argparse.REMAINDER, metavar="-- COMMAND ...")
 
@@ -86,7 +92,10 @@ async def _run(
         watcher = Watcher(runtime) if runtime.path is not None else None
         try:
             signals = _Signals()
-            child = await _child(args, words, run, doors[0].port, keys)
+            trust = trusted(runtime.config) if args.proxy else None
+            if args.proxy and trust is None:
+                return 2
+            child = await _child(args, words, run, doors[0].port, keys, trust)
             signals.pass_to(child)
             code = await child.wait()
         finally:
@@ -154,17 +163,22 @@ def _overrides(config: Config, run: str, budget: str | None) -> dict[str, Any]:
 
 
 async def _child(
-    args: argparse.Namespace, words: list[str], run: str, port: int, keys: frozenset[str]
+    args: argparse.Namespace,
+    words: list[str],
+    run: str,
+    port: int,
+    keys: frozenset[str],
+    trust: dict[str, str] | None,
 ) -> asyncio.subprocess.Process:
     url = f"http://127.0.0.1:{port}"
     env = dict(os.environ)
     if args.budget is not None:
         # With a provider's key in hand a program could go around the budget.
         env = {k: v for k, v in env.items() if k not in (*KEYS, *OTHER_KEYS) and v not in keys}
-        env |= client_environment(url, key=f"muxproxy-{run}", env=os.environ)
+        env |= client_environment(url, key=f"muxproxy-{run}", env=os.environ, trust=trust)
     else:
         missing = {name: "muxproxy" for name in KEYS if not env.get(name)}
-        env |= {**client_environment(url, env=os.environ), **missing}
+        env |= {**client_environment(url, env=os.environ, trust=trust), **missing}
     return await asyncio.create_subprocess_exec(*_pointed(words, url), env=env)
 
 

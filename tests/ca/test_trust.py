@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 
 from muxproxy.ca.authority import make
 from muxproxy.ca.files import Folder
-from muxproxy.ca.trust import export, exports, proxy_variables, system_roots, trust_variables
+from muxproxy.ca.trust import export, system_roots
+from muxproxy.ca.variables import exports, proxy_variables, trust_variables
 
 NOW = datetime.datetime.now(datetime.UTC)
 

@@ -79,3 +79,23 @@ def test_what_cannot_be_done_is_told(file: Path, capsys: pytest.CaptureFixture[s
     file.write_text("providers: {}\n")
     assert main(["ca", "-c", str(file)]) == 2
     assert "no provider has a host" in capsys.readouterr().err
+
+
+def test_env_with_a_proxy(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`muxproxy env --proxy`: base URLs, and for programs that read none, the proxy and trust."""
+    monkeypatch.setenv("NO_PROXY", "corp.test")
+    assert main(["env", "-c", str(file), "--json"]) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert "HTTPS_PROXY" not in plain and not (file.parent / "ca").exists()
+    assert main(["env", "-c", str(file), "--json", "--proxy"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["HTTPS_PROXY"] == "http://127.0.0.1:9999"
+    assert found["OPENAI_BASE_URL"] == "http://127.0.0.1:9999/v1"
+    assert found["NO_PROXY"].split(",") == ["corp.test", "127.0.0.1", "localhost", "::1"]
+    assert Path(found["SSL_CERT_FILE"]).read_text().count("BEGIN CERTIFICATE") > 1
+    assert Path(found["NODE_EXTRA_CA_CERTS"]).is_file()
+    (file.parent / "ca" / "ca-key.pem").write_text("nonsense")
+    assert main(["env", "-c", str(file), "--proxy"]) == 2
+    assert "muxproxy ca" in capsys.readouterr().err

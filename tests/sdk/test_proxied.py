@@ -26,7 +26,8 @@ import uvloop
 from google import genai
 
 from muxproxy.ca.authority import load
-from muxproxy.ca.trust import export, proxy_variables, trust_variables
+from muxproxy.ca.trust import export
+from muxproxy.ca.variables import proxy_variables, trust_variables
 from muxproxy.exchange import Receipt
 from tests.sdk.support import MESSAGES
 from tests.wire.opened import Opened, opened
