@@ -75,6 +75,7 @@ class Metrics:
     """One per process; survives reloads."""
 
     __slots__ = (
+        "budget_events",
         "bytes_in",
         "bytes_out",
         "errors",
@@ -91,6 +92,8 @@ class Metrics:
         # (provider, model, status, end) -> count
         self.requests: defaultdict[tuple[str, str, int, str], int] = defaultdict(int)
         self.errors: defaultdict[str, int] = defaultdict(int)  # our code -> count
+        # (budget, kind: threshold 80, exceeded, shadow, overrun) -> count
+        self.budget_events: defaultdict[tuple[str, str], int] = defaultdict(int)
         self.usage_source: defaultdict[str, int] = defaultdict(int)
         self.series: defaultdict[tuple[str, str], Series] = defaultdict(Series)
         self.overhead = Histogram(OVERHEAD_BOUNDS)

@@ -235,6 +235,8 @@ class Runtime:
         task.add_done_callback(self._letting_go.discard)
 
     def _tell(self, event: Event) -> None:
+        kind = f"{event.kind} {event.percent}" if event.percent else event.kind
+        self.metrics.budget_events[event.budget, kind] += 1
         self.log.warning(
             f"budget {event.kind}",
             extra={"budget": event.budget, "scope": event.scope, "percent": event.percent or None},
@@ -334,13 +336,9 @@ class Runtime:
         """The doors' counters."""
         return self.door_stats()
 
-    def baseline(self) -> tuple[str | None, Price | None]:
-        """The model that reports compare with, and its price where it is known."""
-        name = self.config.baseline
-        if name is None:
-            return None, None
-        provider, _, model = name.partition("/")
-        return name, self.snapshot.prices.find(provider, model, int(time.time()))
+    def price(self, provider: str, model: str) -> Price | None:
+        """What a model costs now."""
+        return self.snapshot.prices.find(provider, model, int(time.time()))
 
     def cache_alarm(self) -> dict[str, object] | None:
         """{before, after}: the prompt-cache hit rate that the last edit made fall."""

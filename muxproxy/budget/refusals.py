@@ -163,6 +163,7 @@ def status_row(counter: Counter) -> dict[str, object]:
         "remaining": amount(max(counter.remaining, 0), dollars),
         "window": account.window.text,
         "resets_at": instant(counter.resets_at),
+        "threshold": counter.fired or None,
         "on_exceed": account.on_exceed,
         "shadow": account.shadow,
     }

@@ -12,6 +12,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from muxproxy.config.model import Config
 from muxproxy.control.queries import moment, number, require_json
 from muxproxy.control.savings import with_savings
 from muxproxy.errors import MuxError
@@ -25,7 +26,9 @@ _FILTERS = ("key", "user", "team", "tag", "provider", "model", "rule")
 class BudgetSource(Protocol):
     """Who keeps the budgets."""
 
-    def baseline(self) -> tuple[str | None, Price | None]: ...
+    config: Config
+
+    def price(self, provider: str, model: str) -> Price | None: ...
     def cache_alarm(self) -> dict[str, object] | None: ...
     def budgets(self) -> Iterable[Mapping[str, object]]: ...
     async def put_budget(self, body: object) -> str: ...
@@ -76,7 +79,10 @@ class Analytics:
 
     async def _report(self, request: Request, query: Mapping[str, str]) -> Response:
         report = await self._reader.costs(cost_query(query))
-        report = with_savings(report, *self._source.baseline())
+        name = self._source.config.baseline
+        provider, _, model = (name or "").partition("/")
+        price = self._source.price(provider, model) if name else None
+        report = with_savings(report, name, price)
         report["cache_alarm"] = self._source.cache_alarm()
         return _answer(request, report, report["rows"])
 

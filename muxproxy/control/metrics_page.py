@@ -67,6 +67,14 @@ def _requests(metrics: Metrics) -> Iterator[Metric]:
     for (provider, model, status, end), count in metrics.requests.items():
         requests.add_metric([provider, model, str(status), end], count)
     yield requests
+    events = CounterMetricFamily(
+        "muxproxy_budget_events",
+        "Thresholds crossed, and what a budget let pass or would have refused.",
+        labels=["budget", "kind"],
+    )
+    for (budget, kind), count in metrics.budget_events.items():
+        events.add_metric([budget, kind], count)
+    yield events
     errors = CounterMetricFamily("muxproxy_errors", "Failures by our code.", labels=["code"])
     for code, count in metrics.errors.items():
         errors.add_metric([code], count)
