@@ -15,6 +15,7 @@ from muxproxy.dialects import ids, seals
 from muxproxy.dialects import neutral as n
 from muxproxy.dialects.anthropic.models import Model
 from muxproxy.dialects.anthropic.words import cache_control
+from muxproxy.dialects.reading import wrong
 
 _decode = msgspec.json.Decoder().decode
 Native = dict[str, Any]
@@ -46,6 +47,8 @@ class Conversation:
             texts.append(n.Text(text=told))
         texts = [text for text in texts if text.text.strip()]
         if not self.messages:  # a system prompt alone: somebody has to say something
+            if not texts:
+                raise wrong("messages", "nobody says anything: give a user's message with text")
             self.messages.append({"role": "user", "content": "\n\n".join(t.text for t in texts)})
             return ""
         if len(texts) == 1 and texts[0].cache is None:

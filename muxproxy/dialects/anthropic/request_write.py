@@ -16,7 +16,8 @@ JSON_ONLY = "Answer with one JSON object and nothing else: no text before or aft
 
 
 def write(request: n.Request) -> dict[str, Any]:
-    """The body to encode. What Anthropic cannot take is request.drop()ped."""
+    """The body to encode. What Anthropic cannot take is request.drop()ped. Raises MuxError
+    invalid_request where nothing is left to say."""
     model = models.find(request.model)
     talk = Conversation(request, model)
     body: dict[str, Any] = {"model": request.model}

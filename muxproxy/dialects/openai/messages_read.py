@@ -63,7 +63,10 @@ def conversation(request: n.Request, messages: list[Message]) -> None:
                 )
             )
         elif role in {"system", "developer"}:
-            texts = [p for p in _content(request, message, at) if isinstance(p, n.Text)]
+            parts = _content(request, message, at)
+            texts = [p for p in parts if isinstance(p, n.Text)]
+            if len(texts) < len(parts):
+                request.drop("media")
             if turns:
                 turns.append(n.Turn(role="system", parts=[*texts]))
             else:
