@@ -1,16 +1,18 @@
 """Counting what was delivered when a provider never said: a tokenizer, or a learned ratio.
 
 The vocabularies come from the optional package `splintr-rs` (extra `tokenizers`), which carries
-them in its wheel: nothing is fetched. It is imported when a count is first needed (50-150 ms and
-30 MB for a vocabulary, which would hold up every stream under way: what is only learned from waits
-for another thread to load it; what is owed does not). Without it, characters per token are learned
-from each model's own reported usage.
+them in its wheel: nothing is fetched. A vocabulary takes 30 MB and 100-300 ms, which would hold up
+every stream under way: another thread loads it when the first stream that may need it opens, and
+what is only learned from waits for that; what is owed does not. Without the package, characters per
+token are learned from each model's own reported usage.
 """
 
 from __future__ import annotations
 
 import importlib
 import math
+import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -181,6 +183,11 @@ class TokenCounter:
                 self._catch_up()
             self._compare(known, sample)
 
+    def expect(self, model: str) -> None:
+        """An answer of `model` begins that may have to be counted."""
+        if self._background:
+            self._behind(self._model(model).family.vocabulary)
+
     def _behind(self, vocabulary: str) -> bool:
         """Whether another thread is loading the vocabulary; it does so from now on, if need be."""
         if vocabulary in self._encoders:
@@ -194,7 +201,10 @@ class TokenCounter:
         return True
 
     def _load(self, vocabulary: str) -> None:
-        self._encoders[vocabulary] = _load(vocabulary)
+        """In a thread of its own, which gives way: streams flow on, also on one core."""
+        if sys.platform == "linux":  # there, and only there, a thread has its own niceness
+            os.nice(10)
+        self._encoders[vocabulary] = _load(vocabulary, warm=True)
 
     def _catch_up(self) -> None:
         """Compares what was put off."""
@@ -248,11 +258,23 @@ def _markup(family: Family, tap: Delivered) -> float:
     return tokens + family.responses if tap.responses else tokens
 
 
-def _load(vocabulary: str) -> Encode | None:
-    """A vocabulary's encoder; None when the extra is not installed or does not have it."""
+# Words that no vocabulary has whole: what a tokenizer builds at its first merge, it builds now.
+_WARMING = [
+    "What zyxwv qrstup makes: 1234 \u00fcn\u00efc\u00f6d\u00e9, \u6f22\u5b57 -> ok_then()\n"
+]
+
+
+def _load(vocabulary: str, *, warm: bool = False) -> Encode | None:
+    """A vocabulary's encoder; None when the extra is not installed or does not have it.
+
+    `warm`: ready at once; the batch call lets other threads run meanwhile, a single one would not.
+    """
     try:
         package = importlib.import_module("splintr")
-        encode: Encode = package.Tokenizer.from_pretrained(vocabulary).encode_ordinary
+        tokenizer = package.Tokenizer.from_pretrained(vocabulary)
+        if warm:
+            tokenizer.encode_batch(_WARMING)
+        encode: Encode = tokenizer.encode_ordinary
     except (ImportError, AttributeError, ValueError):
         return None
     return encode

@@ -142,6 +142,7 @@ def test_the_drift_is_known_per_model_and_models_are_bounded() -> None:
 def test_what_is_only_learned_from_waits_for_another_thread_to_load_the_vocabulary() -> None:
     pytest.importorskip("splintr")
     now, later = TokenCounter(), TokenCounter(background=True)
+    later.expect("gpt-4o")
     tap = answer(PROSE, {"prompt_tokens": 1, "completion_tokens": 640})
     for counter in (now, later):
         counter.learn("gpt-4o", tap)
