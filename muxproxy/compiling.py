@@ -20,7 +20,7 @@ from muxproxy.limits import limit_faults
 from muxproxy.prices import Prices, override_faults
 from muxproxy.proxy import Service, Snapshot
 from muxproxy.proxy.forward import credential_for
-from muxproxy.proxy.health import Health, Terms
+from muxproxy.proxy.health import Health
 from muxproxy.proxy.health.probes import Probe
 from muxproxy.rules import Rulebook, compile_rules, compile_when
 from muxproxy.upstream import Origin, Upstreams, spec_from
@@ -129,14 +129,6 @@ def _service(name: str, provider: Provider, origin: Origin, health: Health) -> S
     )
     service.live = health.models_of(name)
     return service
-
-
-def breakers(config: Config) -> dict[str, Terms]:
-    """When each provider's models are passed over."""
-    return {
-        name: Terms(provider.breaker.failures, units.duration(provider.breaker.open_for))
-        for name, provider in config.providers.items()
-    }
 
 
 _LISTS = {"anthropic": "/v1/models", "gemini": "/v1beta/models"}

@@ -17,7 +17,6 @@ from muxproxy.browser import is_loopback, split_host
 from muxproxy.budget import Budgets, Event
 from muxproxy.compiling import (
     TERMS,
-    breakers,
     budget_predicates,
     compile_snapshot,
     endpoint,
@@ -154,7 +153,7 @@ class Runtime:
             max_body=units.size(config.server.max_body_bytes),
         )
         self.tunnels.configure(config)
-        self.health.configure(breakers(config))
+        self._proxy.adopt(snapshot)
         self._prober = Prober(self.health, self.upstreams, time.perf_counter_ns, self.log)
         self._prober.configure(probes(snapshot.services))
 
@@ -173,6 +172,8 @@ class Runtime:
             await self._proxy.exchange_log.aclose()
         if self._upstreams is not None:
             await self._upstreams.aclose()
+        if self._proxy is not None and self._proxy.cache is not None:
+            self._proxy.cache.file.close()
         if self._ledger is not None:
             await self._ledger.aclose()
 
@@ -216,9 +217,8 @@ class Runtime:
         if pending and pending != self.standing.restart:
             self.log.warning(f"{', '.join(pending)} changed: that takes effect after a restart")
         self.config = config
-        self.proxy.snapshot = snapshot
+        self.proxy.adopt(snapshot)
         self.proxy.cache_watch.edited()
-        self.health.configure(breakers(config))
         if self._prober is not None:
             self._prober.configure(probes(snapshot.services))
         self.tunnels.configure(config)

@@ -57,7 +57,7 @@ def _read(parse: Callable[[Any], float], text: object) -> float:
 
 def has_terms(rule: Rule) -> bool:
     """Whether a rule says how its requests are served, so that it has an effect without `to`."""
-    return any(said is not None for said in (rule.retry, rule.timeouts, rule.keepalive))
+    return any(said is not None for said in (rule.retry, rule.timeouts, rule.keepalive, rule.cache))
 
 
 def _retries(config: Config) -> Iterator[tuple[Retry, Path]]:

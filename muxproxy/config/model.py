@@ -33,7 +33,7 @@ from muxproxy.config.marks import (
     WindowText,
     Zone,
 )
-from muxproxy.config.resilience import Breaker, Probe, Retry, RuleTimeouts
+from muxproxy.config.resilience import Breaker, CacheBounds, Probe, Retry, RuleCache, RuleTimeouts
 
 
 class Tls(Strict, frozen=True, kw_only=True):
@@ -210,6 +210,8 @@ class Rule(Strict, frozen=True, kw_only=True):
     """As the provider's; before them."""
     keepalive: Duration | None = None
     """As the provider's; before it."""
+    cache: RuleCache | None = None
+    """Give answers to identical, deterministic requests again; null: never."""
     sticky: bool = True
     """A choice made from text stays with its conversation."""
 
@@ -341,6 +343,8 @@ class Config(Strict, frozen=True, kw_only=True):
     translation: Literal["lenient", "strict", "off"] = "lenient"
     """Where caller and provider speak different formats: lenient: translate, tell what was lost in
     x-muxproxy-dropped. strict: 400 where something would be lost. off: never translate."""
+    cache: CacheBounds = CacheBounds()
+    """Where rules with `cache:` keep answers."""
     drain_timeout: Duration = "30s"
     """How long running exchanges may take to end at shutdown."""
     durability: Literal["strict", "relaxed", "power"] = "strict"

@@ -5,7 +5,7 @@ Part of `config.model`, which names these structs; see there.
 
 from __future__ import annotations
 
-from muxproxy.config.marks import Duration, Strict
+from muxproxy.config.marks import Duration, Size, Strict
 
 
 class Retry(Strict, frozen=True, kw_only=True):
@@ -52,3 +52,25 @@ class Probe(Strict, frozen=True, kw_only=True):
     """For the whole answer."""
     failures: int = 3
     """So many in a row, and its models are passed over until one is answered."""
+
+
+class RuleCache(Strict, frozen=True, kw_only=True):
+    """Answers to identical requests of one caller, given again without asking the provider."""
+
+    ttl: Duration = "1h"
+    """How long an answer is kept; 0s: not at all (with `join`)."""
+    any: bool = False
+    """Also where the answer may vary: temperature not 0 or not given."""
+    join: bool = False
+    """Identical requests in flight wait for the first one's answer."""
+
+
+class CacheBounds(Strict, frozen=True, kw_only=True):
+    """The file that rules with `cache:` share."""
+
+    file: str | None = None
+    """null: the ledger's file with `.cache` behind its name."""
+    max_bytes: Size = "256MiB"
+    """Of all answers together; the oldest make room."""
+    max_entry: Size = "1MiB"
+    """Of one answer; longer ones are not kept."""

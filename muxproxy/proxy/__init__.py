@@ -18,6 +18,7 @@ from muxproxy.ledger import Ledger
 from muxproxy.limits import Limits, ProviderHeadroom
 from muxproxy.metrics import Metrics
 from muxproxy.proxy.cachewatch import CacheWatch
+from muxproxy.proxy.caching import Cache, cache_for
 from muxproxy.proxy.health import Health
 from muxproxy.proxy.overload import BodyMemory, Gate
 from muxproxy.proxy.relay import Sink
@@ -25,6 +26,7 @@ from muxproxy.proxy.retrying import RetryBudget
 from muxproxy.proxy.road import Exchange
 from muxproxy.proxy.settling import Verdict
 from muxproxy.proxy.snapshot import Service, Snapshot
+from muxproxy.proxy.terms import breakers
 from muxproxy.tap.counting import TokenCounter
 from muxproxy.upstream import Upstreams
 
@@ -60,6 +62,7 @@ class Proxy:
         self.accepted = 0  # exchanges begun
         server = snapshot.config.server
         self.bodies = BodyMemory(size(server.max_body_memory))
+        self.cache: Cache | None = None  # where a rule wants one
         self.gate: Gate | None = None
         if server.max_in_flight is not None:
             patience = duration(server.queue_timeout)
@@ -72,6 +75,12 @@ class Proxy:
         self.log = log
         self.exchange_log = ExchangeLog(log)
         self.max_body = max_body
+
+    def adopt(self, snapshot: Snapshot) -> None:
+        """New exchanges run on this from now on; figures, circuits and the cache go on."""
+        self.snapshot = snapshot
+        self.health.configure(breakers(snapshot.config))
+        self.cache = cache_for(snapshot.config, self.ledger.path, self.cache)
 
     @property
     def passes_without_ledger(self) -> bool:

@@ -23,6 +23,7 @@ from muxproxy.errors import MuxError
 from muxproxy.exchange import Target
 from muxproxy.limits.headroom import retry_after
 from muxproxy.proxy.booking import Downgraded
+from muxproxy.proxy.caching import answered
 from muxproxy.proxy.candidates import downgraded, usable
 from muxproxy.proxy.counting import counted_here
 from muxproxy.proxy.opening import Events, document, overload
@@ -53,6 +54,9 @@ async def serve(x: Exchange) -> None:
     """Candidate by candidate until one has answered; then the splice. Raises MuxError."""
     assert x.plan is not None and x.ask is not None
     if x.ask.endpoint == words.COUNT_TOKENS and counted_here(x):
+        return
+    terms = x.terms
+    if terms is not None and terms.cache is not None and await answered(x, terms.cache):
         return
     waiting = usable(x, x.plan.candidates)
     tried: Tried | None = None

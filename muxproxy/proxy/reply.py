@@ -150,6 +150,8 @@ def _ours(exchange: Exchange, service: Service, outbound: Outbound, reply: Reply
     ours = booking.headers(exchange.plan, exchange.target)
     if exchange.told:
         ours += attempts_header(exchange.attempts, exchange.told)
+    if exchange.extra:
+        ours += exchange.extra
     ours.append((b"x-muxproxy-overhead-ms", b"%.3f" % (booking.overhead_us / 1000)))
     return ours
 

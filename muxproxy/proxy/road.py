@@ -25,6 +25,7 @@ from muxproxy.inspection import all_text, inspect
 from muxproxy.proxy import attempts
 from muxproxy.proxy.alternatives import alternatives
 from muxproxy.proxy.booking import Booking
+from muxproxy.proxy.caching import Recording
 from muxproxy.proxy.candidates import ceiling, pinned
 from muxproxy.proxy.guarding import guard
 from muxproxy.proxy.health import Live
@@ -57,6 +58,7 @@ class Exchange:
         "caller",
         "deadline_ns",
         "error",
+        "extra",
         "fields",
         "gate",
         "leased",
@@ -67,6 +69,7 @@ class Exchange:
         "provider",
         "proxy",
         "receive",
+        "recording",
         "relay",
         "reply",
         "route",
@@ -126,6 +129,8 @@ class Exchange:
         self.deadline_ns = 0  # of the whole request; 0: none
         self.live: Live | None = None  # the candidate's figures, while it is asked
         self.gate: Gate | None = None  # that let it in
+        self.extra: Headers = _NO_HEADERS  # of ours, on the answer
+        self.recording: Recording | None = None  # of the answer, for the cache
         self.leased = 0  # bytes of collected body
         self.told: list[str] = _NOTHING  # why each attempt failed
 
@@ -158,6 +163,8 @@ class Exchange:
         finally:
             self._settle()
             self.give_back()
+            if self.recording is not None:
+                self.recording.close(self)
             if self.gate is not None:
                 self.gate.leave()
             proxy.metrics.in_flight -= 1
@@ -329,6 +336,7 @@ class Exchange:
                 (b"content-length", b"%d" % len(body)),
                 *self.booking.headers(self.plan, self.target),
                 *(attempts_header(self.attempts, self.told) if self.told else ()),
+                *self.extra,
             ],
         )
         if self.scope["method"] != "HEAD":
@@ -349,6 +357,7 @@ class Exchange:
 
 _NOBODY = Caller()
 _NOTHING: list[str] = []
+_NO_HEADERS: Headers = []
 
 
 def _length(fields: dict[bytes, bytes]) -> int | None:

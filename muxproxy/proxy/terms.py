@@ -10,6 +10,7 @@ from muxproxy.config.bounds import has_terms
 from muxproxy.config.model import Config, Rule
 from muxproxy.config.resilience import Retry, RuleTimeouts
 from muxproxy.config.units import duration
+from muxproxy.proxy.health import Terms
 from muxproxy.upstream import Times
 
 
@@ -21,6 +22,14 @@ class Tries(msgspec.Struct, frozen=True):
     backoff: float = 0.25
 
 
+class CacheTerms(msgspec.Struct, frozen=True):
+    """See config.resilience.RuleCache; seconds."""
+
+    ttl: float
+    any: bool
+    join: bool
+
+
 class RuleTerms(msgspec.Struct, frozen=True):
     """What a request's rules say beyond where it goes; None: nothing."""
 
@@ -28,6 +37,7 @@ class RuleTerms(msgspec.Struct, frozen=True):
     times: RuleTimeouts | None = None
     total: float | None = None
     keepalive: float | None = None
+    cache: CacheTerms | None = None
 
 
 ONCE = Tries()
@@ -52,6 +62,9 @@ def _terms(rule: Rule) -> RuleTerms:
         tries=tries_of(rule.retry),
         times=rule.timeouts,
         total=None if total is None else duration(total),
+        cache=None
+        if rule.cache is None
+        else CacheTerms(duration(rule.cache.ttl), rule.cache.any, rule.cache.join),
         keepalive=None if rule.keepalive is None else duration(rule.keepalive),
     )
 
@@ -78,3 +91,11 @@ def times_at(rule: RuleTimeouts, provider: Times) -> Times:
         first_byte=provider.first_byte if rule.first_byte is None else duration(rule.first_byte),
         idle=provider.idle if rule.idle is None else duration(rule.idle),
     )
+
+
+def breakers(config: Config) -> dict[str, Terms]:
+    """When each provider's models are passed over."""
+    return {
+        name: Terms(provider.breaker.failures, duration(provider.breaker.open_for))
+        for name, provider in config.providers.items()
+    }

@@ -33,6 +33,8 @@ PLACES = {
     "Breaker": "`providers.NAME.breaker:`",
     "Strategy": "`models:`, a strategy",
     "Rule": "`rules:`, each",
+    "RuleCache": "`rules.cache:`",
+    "CacheBounds": "`cache:`",
     "RuleTimeouts": "`rules.timeouts:`",
     "Budget": "`budgets:`, each",
     "Limit": "`limits:`, each",
