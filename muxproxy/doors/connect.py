@@ -258,8 +258,11 @@ class Connecting(asyncio.Protocol):
                 self._tunnels.rejected(host, _words(reason))
             self.transport.abort()
             return
-        if secure is None:  # a stdlib loop says so when the client left amid the handshake
+        if self._phase == _OVER or secure is None:
+            # Both loops come back like this from a client that hung up amid the handshake.
             self._over()
+            if not self._state.closed:
+                self._tunnels.rejected(host, _words(""))
             return
         self._begin(secure, "https", host)
 
@@ -293,9 +296,11 @@ class Connecting(asyncio.Protocol):
 
 def _feed(transport: asyncio.Transport, data: bytes) -> None:
     """What was read before TLS began, to the TLS that now reads the transport."""
-    # An asyncio.BufferedProtocol in both loops; uvloop's is no subclass of it.
-    protocol = cast(asyncio.BufferedProtocol, transport.get_protocol())
     while data:
+        # An asyncio.BufferedProtocol in both loops; uvloop's is no subclass of it.
+        protocol = cast("asyncio.BufferedProtocol | None", transport.get_protocol())
+        if protocol is None:  # the client has left
+            return
         buffer = memoryview(protocol.get_buffer(len(data)))
         size = min(len(buffer), len(data))
         buffer[:size] = data[:size]
