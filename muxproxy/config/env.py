@@ -5,6 +5,7 @@ the file says, flags replace those. The names that ModelMuxer used fill in what 
 open: DEFAULT_MODEL, MAX_TOKENS_DEFAULT, TEMPERATURE_DEFAULT (`defaults`), DEFAULT_DAILY_BUDGET,
 DEFAULT_MONTHLY_BUDGET (a budget per key, unless the file has one for that window or name) and
 ALLOWED_API_KEYS (comma separated; turns `auth.mode` to keys unless the file says a mode).
+DEBUG=true logs every call and all else that is logged, where the file does not say.
 
 Pure functions: the environment comes in as a mapping.
 """
@@ -51,6 +52,10 @@ def apply(
     defaults = layer.defaults(given)
     if defaults:
         changes["defaults"] = msgspec.structs.replace(config.defaults, **defaults)
+    if env.get("DEBUG", "").strip().lower() in ("true", "1"):
+        wanted = {"level": "debug", "exchanges": "all"}
+        found = {name: value for name, value in wanted.items() if not given(f"log.{name}")}
+        changes["log"] = msgspec.structs.replace(config.log, **found)
     budgets = layer.budgets(config)
     if budgets:
         changes["budgets"] = [*config.budgets, *budgets]
