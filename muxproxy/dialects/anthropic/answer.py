@@ -110,7 +110,7 @@ def write(answer: n.Answer, request: n.Request, id: str, created: int) -> dict[s
     for part in output.parts:
         if isinstance(part, n.Text):
             if part.text:
-                content.append({"type": "text", "text": part.text, "citations": None})
+                content.append({"type": "text", "text": part.text})
         elif isinstance(part, n.Call):
             content.append(
                 {
@@ -124,7 +124,7 @@ def write(answer: n.Answer, request: n.Request, id: str, created: int) -> dict[s
             content.append(thought(part))
         elif isinstance(part, n.Refusal):
             refused = True
-            content.append({"type": "text", "text": part.text, "citations": None})
+            content.append({"type": "text", "text": part.text})
     _cite(content, output.citations)
     reason = output.finish.reason
     if refused and reason == "stop":
@@ -155,4 +155,5 @@ def _cite(content: list[dict[str, Any]], citations: list[n.Citation]) -> None:
             if found.start is not None and found.start < end:
                 place = block
                 break
-        place["citations"] = [*(place["citations"] or ()), words.located(found)]
+        # only where there are some: the AI SDK takes no null here
+        place.setdefault("citations", []).append(words.located(found))

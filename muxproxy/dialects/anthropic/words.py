@@ -88,7 +88,7 @@ def located(found: Citation) -> dict[str, Any]:
     return {
         "type": "web_search_result_location",
         "url": found.url or "",
-        "title": found.title,
+        "title": found.title or "",
         "cited_text": found.quoted or "",
         "encrypted_index": "",
     }

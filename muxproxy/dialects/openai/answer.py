@@ -208,8 +208,7 @@ def _choice(output: n.Output, request: n.Request) -> dict[str, Any]:
         text = "".join(part.text for part in thoughts)
         if text:
             message["reasoning_content"] = text
-        if any(part.signature is not None or part.sealed is not None for part in thoughts):
-            message["reasoning_details"] = details(thoughts)
+        message["reasoning_details"] = details(thoughts)
     notes = [words.annotation(c) for c in output.citations if c.url is not None]
     if notes:
         message["annotations"] = notes
