@@ -138,7 +138,7 @@ def test_the_first_match_wins():
     assert plan == Plan(
         candidates=plan.candidates,
         rule="code",
-        reason="rule code: text has inline code",
+        reason="shadow rule quiet: n is 1; rule code: text has inline code",
         alias="large",
         chosen=True,
         rules=("code",),
@@ -153,7 +153,10 @@ def test_continue_gathers_effects_for_later_rules_to_see():
     assert plan.rule == "rest"
     assert plan.set == {"max_tokens": 5, "temperature": 1}
     assert plan.tags == ("eu", "red")
-    assert plan.reason == "rule mark: team is red; rule cap: tag is red; rule rest: model is auto"
+    assert (
+        plan.reason
+        == "shadow rule quiet: n is 1; rule mark: team is red; rule cap: tag is red; rule rest: model is auto"
+    )
 
 
 def test_a_list_of_names():
