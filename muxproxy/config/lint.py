@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from muxproxy.config import when
 from muxproxy.config.covering import covered
-from muxproxy.config.model import Config, Rule, Strategy
+from muxproxy.config.model import Config, Intercept, Rule, Strategy
 from muxproxy.config.notes import Notes, Path
 from muxproxy.config.units import Expected, amount, rate
 
@@ -21,6 +21,7 @@ def examine(config: Config, notes: Notes) -> None:
     _shadowed(config, notes)
     _hours(config, notes)
     _zero(config, notes)
+    _interception(config, notes)
     if config.keys and config.auth.mode == "open":
         notes.warn(("keys",), "keys are not checked while auth.mode is open", "mode: keys")
     for alias in config.models:
@@ -56,6 +57,24 @@ def _providers(config: Config, notes: Notes) -> None:
                 "certificates are not verified: anyone on the way can read the key",
                 "name the authority with ca:",
             )
+
+
+def _interception(config: Config, notes: Notes) -> None:
+    """Ways around the budgets that somebody asked for."""
+    if not (config.budgets or config.limits):
+        return
+    if config.intercept == "off":
+        notes.warn(
+            ("intercept",),
+            "off: calls in tunnels (HTTPS_PROXY) to providers escape budgets and limits",
+            "auto answers such tunnels 501 until `muxproxy ca` was run",
+        )
+    elif isinstance(config.intercept, Intercept) and config.intercept.fail_open:
+        hosts = ", ".join(config.intercept.fail_open)
+        notes.warn(
+            ("intercept", "fail_open"),
+            f"tunnels to {hosts} escape budgets and limits while their clients refuse the CA",
+        )
 
 
 def _strategies(config: Config, notes: Notes) -> None:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from muxproxy.dialects.paths import Route
+from muxproxy.errors import MuxError
 from muxproxy.exchange import Ask
 from muxproxy.proxy.incoming import ClientLeft, Receive
 
@@ -21,7 +22,7 @@ SMALL = 256 << 10  # bytes of a JSON body that is read whole
 _LONGEST_NAME = 256
 
 _BOUNDARY = re.compile(rb'boundary="?([0-9A-Za-z\'()+_,./:=? -]{1,70}?)"?\s*(?:;|$)', re.IGNORECASE)
-_NAMED_MODEL = re.compile(rb'[;\s]name="?model"?\s*(?:;|\r\n|$)', re.IGNORECASE)
+_LONGEST_HEAD = 1024  # bytes of a part's head that are kept to find a field cut in two
 
 
 class _Named(msgspec.Struct, gc=False):
@@ -79,13 +80,15 @@ async def begin(receive: Receive, fields: dict[bytes, bytes]) -> Begun:
         got += len(parts[-1])
         more = message.get("more_body", False)
     start = parts[0] if len(parts) == 1 else b"".join(parts)
-    model = None
-    if form:
-        model = _form_model(kind, start[:LOOKED_AT])
+    model, watch = None, None
+    if form and (boundary := _BOUNDARY.search(kind)) is not None:
+        watch = _Models(boundary[1])
+        watch.feed(start)
+        model = watch.model
     elif wanted and not more:
         model = _json_model(start)
     if more:
-        return Begun(b"", _rest(receive, start), max(declared, got), not json, model)
+        return Begun(b"", _rest(receive, start, watch), max(declared, got), not json, model)
     return Begun(start, None, got, got > 0 and not json, model)
 
 
@@ -97,26 +100,41 @@ def _json_model(body: bytes) -> str | None:
     return found if isinstance(found, str) and 0 < len(found) <= _LONGEST_NAME else None
 
 
-def _form_model(kind: bytes, start: bytes) -> str | None:
-    """The value of the field `model`; None also where two contradict each other."""
-    boundary = _BOUNDARY.search(kind)
-    if boundary is None:
-        return None
-    found: set[bytes] = set()
-    # The last part may not be there in full.
-    for part in (b"\r\n" + start).split(b"\r\n--" + boundary[1])[1:-1]:
-        head, _, value = part.partition(b"\r\n\r\n")
-        if _NAMED_MODEL.search(head):
-            found.add(value.strip())
-    if len(found) != 1:
-        return None
-    text = found.pop()
-    if not 0 < len(text) <= _LONGEST_NAME:
-        return None
-    return text.decode("utf-8", "replace")
+class _Models:
+    """Watches a form for fields called `model`. Raises MuxError for a second one, or one that
+    comes late: which of them a provider takes, and so what the call costs, nobody could tell."""
+
+    __slots__ = ("_field", "_tail", "_value", "model")
+
+    def __init__(self, boundary: bytes) -> None:
+        # The boundary stands nowhere within a field or a file.
+        head = rb"--" + re.escape(boundary) + rb"\r\n(?:[^\r\n]+\r\n)*?[^\r\n]*"
+        self._field = re.compile(head + rb'[;\s]name="?model"?[ \t]*(;|\r\n)', re.IGNORECASE)
+        self._value = re.compile(
+            rb"[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]{1,%d})\r\n" % _LONGEST_NAME
+        )
+        self._tail = b""
+        self.model: str | None = None
+
+    def feed(self, data: bytes) -> None:
+        """The next bytes of the body; the first ones are the beginning that is looked at."""
+        begun = bool(self._tail)
+        seen = self._tail + data
+        self._tail = seen[-_LONGEST_HEAD:]
+        found = list(self._field.finditer(seen))
+        if not found:
+            return
+        if begun and found[-1].end() <= len(seen) - len(data):
+            return  # told of already
+        if begun or len(found) > 1:
+            raise MuxError(
+                "invalid_request", "the form has a second, or a late, field called model"
+            )
+        value = self._value.match(seen, found[0].start(1))
+        self.model = None if value is None else value[1].decode("utf-8", "replace").strip() or None
 
 
-async def _rest(receive: Receive, first: bytes) -> AsyncIterator[bytes]:
+async def _rest(receive: Receive, first: bytes, watch: _Models | None) -> AsyncIterator[bytes]:
     if first:
         yield first
     more = True
@@ -126,4 +144,6 @@ async def _rest(receive: Receive, first: bytes) -> AsyncIterator[bytes]:
             raise ClientLeft
         more = message.get("more_body", False)
         if chunk := message.get("body", b""):
+            if watch is not None:
+                watch.feed(chunk)
             yield chunk

@@ -214,3 +214,39 @@ def test_what_passes_check_compiles(models, rules):
     assert (report.config is None) == bool(report.faults)
     if report.config is not None:
         compile_rules(report.config)
+
+
+@pytest.mark.parametrize(
+    ("intercept", "words"),
+    [
+        ("off", "escape budgets"),
+        ("{fail_open: [api.example.com]}", "tunnels to api.example.com escape budgets"),
+        ("auto", None),
+        ('["*.example.com"]', None),
+    ],
+)
+def test_ways_around_the_budgets_are_doubts(intercept: str, words: str | None) -> None:
+    text = f"""
+providers: {{a: {{dialect: openai, base_url: https://a.example/v1, api_key: k}}}}
+budgets: [{{name: b, limit: $1}}]
+intercept: {intercept}
+"""
+    lines = check(text, "f", {}).lines()
+    assert len(lines) == (words is not None)
+    assert words is None or words in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("intercept: maybe", "auto"),
+        ('intercept: ["a*b.example"]', "*.example.com"),
+        ("intercept: {hosts: [http://x]}", "*.example.com"),
+        (
+            "providers: {a: {dialect: openai, base_url: https://a/v1, connect_to: nowhere}}",
+            "10.0.0.5:443",
+        ),
+    ],
+)
+def test_what_intercept_and_connect_to_take(text: str, words: str) -> None:
+    assert words in str(check(text, "f", {}))

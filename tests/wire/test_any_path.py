@@ -240,8 +240,6 @@ async def test_binary_comes_down_as_it_is(tmp_path: Path) -> None:
     [
         ([("model", "gpt-4o-transcribe")], b"x", "gpt-4o-transcribe"),
         ([], b"x", None),
-        # Which one the provider takes nobody knows.
-        ([("model", "cheap"), ("model", "gpt-4o-transcribe")], b"x", None),
         # What a file holds is no field.
         ([], b'--other\r\nContent-Disposition: form-data; name="model"\r\n\r\ncheap\r\n', None),
         ([("submodel", "cheap")], b"x", None),
@@ -298,3 +296,20 @@ async def test_a_chosen_providers_own_paths(
         receipt = await proxy.receipt(dict(found)["x-muxproxy-id"])
         assert (receipt.provider, receipt.path) == ("anthropic", path)
         assert proxy.sim.requests[0].target == path
+
+
+@pytest.mark.parametrize("where", ["beside", "behind the file"])
+@pytest.mark.parametrize("size", [10**6, 100, 7])
+async def test_a_form_with_two_models_is_refused(tmp_path: Path, where: str, size: int) -> None:
+    """Which one the provider takes nobody knows: the cheap one would be a way around a budget."""
+    async with stack(tmp_path) as proxy:
+        if where == "beside":
+            body, names = form([("model", "cheap"), ("model", "dear")])
+        else:
+            body, names = form([("model", "cheap")], bytes(100_000))
+            late = f'\r\n--{BOUNDARY}\r\nContent-Disposition: form-data; name="model"\r\n\r\ndear'
+            end = f"\r\n--{BOUNDARY}--\r\n".encode()
+            body = body.replace(end, late.encode() + end)
+        answer = await upload(proxy.port, "/v1/audio/transcriptions", body, names, size)
+        assert (answer.status, answer.json()["error"]["code"]) == (400, "invalid_request")
+        assert not any(seen.complete for seen in proxy.sim.requests)
