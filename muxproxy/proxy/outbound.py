@@ -93,7 +93,7 @@ def _crossed(exchange: Exchange, service: Service, target: Target, dialect: str)
     edits.append("translated")
     edits += [f"dropped:{name}" for name in crossing.dropped]
     return Outbound(
-        target=crossed_target(service, dialect, model, stream=ask.stream),
+        target=crossed_target(service, crossing, model, stream=ask.stream),
         headers=crossed_headers(exchange, service, dialect),
         body=body,
         edits=tuple(edits),

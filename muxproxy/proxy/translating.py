@@ -13,6 +13,7 @@ import msgspec
 
 from muxproxy import exchange as words
 from muxproxy.dialects import quirks
+from muxproxy.dialects.embeddings import EmbeddingTranslator
 from muxproxy.dialects.neutral import Request
 from muxproxy.dialects.paths import Route, classify, upstream_path
 from muxproxy.dialects.translators import ENDPOINTS, TRANSLATABLE, Translator, translator
@@ -34,6 +35,8 @@ _CALLERS_OWN = frozenset(
 _ANTHROPIC_VERSION = (b"anthropic-version", b"2023-06-01")
 _JSON = (b"content-type", b"application/json")
 
+_EMBEDS = frozenset({words.OPENAI, words.GEMINI})
+
 _encode = msgspec.json.encode
 
 
@@ -52,6 +55,8 @@ class Crossing(msgspec.Struct, gc=False):
     @property
     def endpoint(self) -> str:
         """The provider's endpoint."""
+        if isinstance(self.provider, EmbeddingTranslator):
+            return words.EMBEDDINGS
         return ENDPOINTS[self.provider.dialect]
 
 
@@ -69,7 +74,11 @@ def spoken(service: Service, ask: Ask, mode: str) -> str | None:
         ask.dialect != words.RESPONSES or service.dialect == words.RESPONSES or service.responses
     ):
         found: str | None = ask.dialect
-    elif mode == "off" or ask.endpoint not in TRANSLATABLE:
+    elif mode == "off":
+        found = None
+    elif ask.endpoint == words.EMBEDDINGS:
+        found = service.dialect if service.dialect in _EMBEDS else None
+    elif ask.endpoint not in TRANSLATABLE:
         found = None
     else:
         found = service.dialect
@@ -94,7 +103,11 @@ def cross(
             f"no model is named, and {service.name} speaks {dialect}: name a model, or route the "
             "call with a rule or an alias",
         )
-    caller, provider = translator(ask.dialect), translator(dialect)
+    if ask.endpoint == words.EMBEDDINGS:
+        caller: Translator = EmbeddingTranslator(ask.dialect)
+        provider: Translator = EmbeddingTranslator(dialect)
+    else:
+        caller, provider = translator(ask.dialect), translator(dialect)
     request = caller.read_request(body, model, ask.stream)
     request.model = model
     ways = {}
@@ -114,23 +127,24 @@ def cross(
     return Crossing(caller, provider, request), _encode(written)
 
 
-def crossed_target(service: Service, dialect: str, model: str, *, stream: bool) -> bytes:
+def crossed_target(service: Service, crossing: Crossing, model: str, *, stream: bool) -> bytes:
     """Path and query at the provider."""
-    key = ("", dialect, str(stream), model)
-    known = service.paths.get(key)
-    if known is None:
-        route = _route(dialect, model, stream)
-        path = upstream_path(service.base_path, route, model=model, dialect=dialect)
-        query = "?alt=sse" if stream and dialect == words.GEMINI else ""
-        known = service.paths[key] = (path + query).encode()
-    return known
+    dialect, endpoint = crossing.provider.dialect, crossing.endpoint
+    route = _route(dialect, endpoint, stream)
+    path = upstream_path(service.base_path, route, model=model, dialect=dialect)
+    query = "?alt=sse" if stream and dialect == words.GEMINI else ""
+    return (path + query).encode()
 
 
-def _route(dialect: str, model: str, stream: bool) -> Route:
+def _route(dialect: str, endpoint: str, stream: bool) -> Route:
     if dialect == words.GEMINI:
         action = "streamGenerateContent" if stream else "generateContent"
+        if endpoint == words.EMBEDDINGS:
+            action = "batchEmbedContents"
         # Any name will do here: upstream_path puts in the model, properly quoted.
         return classify("POST", f"/v1beta/models/m:{action}")
+    if endpoint == words.EMBEDDINGS:
+        return classify("POST", "/v1/embeddings")
     return classify("POST", _PATHS[dialect])
 
 

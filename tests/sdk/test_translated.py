@@ -218,6 +218,27 @@ def test_an_error_amid_a_stream(chat: OpenAI, provider: str) -> None:
         list(stream)
 
 
+def test_embeddings_of_gemini(proxy: Served, chat: OpenAI) -> None:
+    """The SDK asks for base64 and unpacks it."""
+    answer = chat.embeddings.create(model="google/gemini-embedding-001", input=["one", "two"])
+    assert [one.index for one in answer.data] == [0, 1]
+    assert all(isinstance(number, float) for number in answer.data[0].embedding)
+    assert proxy.last().target == "/v1beta/models/gemini-embedding-001:batchEmbedContents"
+    texts = [r["content"]["parts"][0]["text"] for r in body_of(proxy.last())["requests"]]
+    assert texts == ["one", "two"]
+    assert proxy.newest().endpoint == "embeddings"
+
+
+def test_embeddings_of_openai(proxy: Served, gemini: genai.Client) -> None:
+    answer = gemini.models.embed_content(
+        model="openai/text-embedding-3-small", contents=["one", "two"]
+    )
+    assert answer.embeddings is not None and len(answer.embeddings) == 2
+    assert answer.embeddings[0].values
+    assert proxy.last().target == "/v1/embeddings"
+    assert body_of(proxy.last())["input"] == ["one", "two"]
+
+
 # -- openai responses ----------------------------------------------------------------------------
 
 FLAT: list[Any] = [{"type": "function", "name": "get_weather", "parameters": WEATHER}]
