@@ -128,6 +128,24 @@ def _service(name: str, provider: Provider, origin: Origin, health: Health) -> S
         drain=units.duration(drain["drain"]) if "drain" in drain else None,
     )
     service.live = health.models_of(name)
+    if provider.api_keys:
+        service.variants = tuple(
+            _with_key(name, provider, key, at, origin, health)
+            for at, key in enumerate(provider.api_keys)
+        )
+        service.config = service.variants[0].config
+    return service
+
+
+def _with_key(
+    name: str, provider: Provider, key: str, at: int, origin: Origin, health: Health
+) -> Service:
+    """The provider as it is with one of its keys."""
+    alone = msgspec.structs.replace(provider, api_key=key, api_keys=[])
+    service = _service(name, alone, origin, health)
+    if at:
+        service.slot = f"#{at + 1}"
+        service.ident = name + service.slot
     return service
 
 

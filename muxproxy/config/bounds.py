@@ -33,6 +33,8 @@ def bounds(config: Config, notes: Notes) -> None:
             "lower server.max_body_bytes too",
         )
     for name, provider in config.providers.items():
+        if provider.api_key is not None and provider.api_keys:
+            notes.fault(("providers", name, "api_keys"), "write either api_key or api_keys")
         probe = provider.probe
         where: Path = ("providers", name, "probe")
         if probe is not None and probe.failures < 1:

@@ -8,7 +8,7 @@ from muxproxy.config.model import Config, Intercept, Rule, Strategy
 from muxproxy.config.notes import Notes, Path
 from muxproxy.config.units import Expected, amount, rate
 
-BUILT = ("heuristic",)
+BUILT = ("heuristic", "weighted", "least_in_flight", "peak_ewma")
 _LISTED = ("cheapest", "fastest", "weighted")
 _CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
 _MEANS_PATH = frozenset({"path", "endpoint", "header"})

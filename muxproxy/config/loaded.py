@@ -88,6 +88,14 @@ def _mark_missing(config: Config, unset: Mapping[Path, str]) -> Config:
         name = path[1] if len(path) == 3 and path[0] == "providers" else None
         if isinstance(name, str) and name in providers:
             providers[name] = msgspec.structs.replace(providers[name], missing_key=variable)
+    for name, provider in providers.items():
+        if "" not in provider.api_keys:
+            continue
+        kept = [key for key in provider.api_keys if key]
+        unset_one = next(v for p, v in unset.items() if p[:3] == ("providers", name, "api_keys"))
+        providers[name] = msgspec.structs.replace(
+            provider, api_keys=kept, missing_key=None if kept else unset_one
+        )
     return msgspec.structs.replace(config, providers=providers)
 
 

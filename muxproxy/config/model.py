@@ -128,6 +128,8 @@ class Provider(Strict, frozen=True, kw_only=True):
     """Where it is; a path such as /v1 is kept."""
     api_key: Hidden | None = None
     """Replaces the caller's. Unset: the caller's own key passes through (auth open)."""
+    api_keys: list[Hidden] = []
+    """Several, in place of `api_key`: spread by what each has left, one per conversation."""
     price: Literal["free"] | None = None
     """free: a local model that never touches a dollar budget."""
     unknown_price: Literal["deny", "allow"] | dict[str, str | int | float] | None = None
@@ -172,7 +174,15 @@ class Strategy(Strict, frozen=True, kw_only=True):
     """An alias resolved by a strategy."""
 
     strategy: Literal[
-        "heuristic", "semantic", "cascade", "hybrid", "cheapest", "fastest", "weighted"
+        "heuristic",
+        "semantic",
+        "cascade",
+        "hybrid",
+        "cheapest",
+        "fastest",
+        "weighted",
+        "least_in_flight",
+        "peak_ewma",
     ]
     cheap: str | None = None
     """An alias or provider/model."""
@@ -181,9 +191,11 @@ class Strategy(Strict, frozen=True, kw_only=True):
     threshold: float = 0.5
     """Score in 0..1 from which the strong model is used."""
     models: list[str] = []
-    """The candidates of cheapest, fastest and weighted."""
+    """The candidates of all but heuristic, semantic, cascade and hybrid."""
     weights: list[float] = []
     """One per entry of `models`."""
+    affinity: bool = False
+    """A session or conversation stays with one of `models`, while that one is well."""
 
 
 class Rule(Strict, frozen=True, kw_only=True):

@@ -87,7 +87,7 @@ def providers(source: Listed) -> list[dict[str, Any]]:
                 "name": name,
                 "dialect": provider.dialect,
                 "base_url": f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}",
-                "key": "set" if provider.api_key else "the caller's own",
+                "key": "set" if provider.api_key or provider.api_keys else "the caller's own",
                 "free": provider.price == "free",
                 "connections": pools.get(f"{host}:{port}", {}),
                 "models": list(source.health.models(name)),

@@ -116,6 +116,18 @@ class ProviderHeadroom:
                 until = gauge.reset
         return until
 
+    def room(self, provider: str, model: str, key: str, now: float) -> float:
+        """The part of its limits that a key has left, 0 to 1; 1 where nothing is known."""
+        state = self._states.get((provider, model, key))
+        if state is None:
+            return 1.0
+        parts = [
+            gauge.remaining / gauge.limit
+            for gauge in state.gauges.values()
+            if gauge.limit > 0 and gauge.remaining >= 0 and (gauge.reset > now or not gauge.reset)
+        ]
+        return min(1.0, *parts) if parts else 1.0
+
     def gauges(self) -> Iterator[tuple[str, str, str, Gauge]]:
         """(provider, model, kind, gauge) for the metrics, of the configured keys only."""
         for (provider, model, key), state in self._states.items():

@@ -17,6 +17,7 @@ from muxproxy.exchange_log import Entry, ExchangeLog
 from muxproxy.ledger import Ledger
 from muxproxy.limits import Limits, ProviderHeadroom
 from muxproxy.metrics import Metrics
+from muxproxy.proxy.balancing import StickyKeys
 from muxproxy.proxy.cachewatch import CacheWatch
 from muxproxy.proxy.caching import Cache, cache_for
 from muxproxy.proxy.health import Health
@@ -63,6 +64,7 @@ class Proxy:
         server = snapshot.config.server
         self.bodies = BodyMemory(size(server.max_body_memory))
         self.cache: Cache | None = None  # where a rule wants one
+        self.sticky_keys = StickyKeys()
         self.gate: Gate | None = None
         if server.max_in_flight is not None:
             patience = duration(server.queue_timeout)

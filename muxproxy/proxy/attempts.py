@@ -22,6 +22,7 @@ from muxproxy import exchange as words
 from muxproxy.errors import MuxError
 from muxproxy.exchange import Target
 from muxproxy.limits.headroom import retry_after
+from muxproxy.proxy.balancing import balance, keyed
 from muxproxy.proxy.booking import Downgraded
 from muxproxy.proxy.caching import answered
 from muxproxy.proxy.candidates import downgraded, usable
@@ -59,11 +60,15 @@ async def serve(x: Exchange) -> None:
     if terms is not None and terms.cache is not None and await answered(x, terms.cache):
         return
     waiting = usable(x, x.plan.candidates)
+    if x.snapshot.groups is not None and len(waiting) > 1:
+        balance(x, x.snapshot.groups, waiting)
     tried: Tried | None = None
     try:
         while waiting:
             target = _next(x, waiting) if len(waiting) > 1 else waiting.pop()
             service = x.snapshot.services[target.provider]
+            if service.variants:
+                service = keyed(x, service, target, tried.slots if tried is not None else ())
             try:
                 outbound = await x.hold(service, target)
                 reply = await x.send(service, outbound)
@@ -92,15 +97,22 @@ async def serve(x: Exchange) -> None:
 
 def _next(x: Exchange, waiting: list[Target]) -> Target:
     """The first that is not known to be out; the first of all when every one is."""
-    health, headroom, now = x.proxy.health, x.proxy.headroom, time.time()
+    health, now = x.proxy.health, time.time()
     asked = "" if x.ask is None else x.ask.model or ""
     for at, target in enumerate(waiting):
         model = target.model or asked
-        if health.admits(target.provider, model) and (
-            headroom.out_until(target.provider, model) <= now
-        ):
+        if health.admits(target.provider, model) and not _out(x, target.provider, model, now):
             return waiting.pop(at)
     return waiting.pop(0)
+
+
+def _out(x: Exchange, provider: str, model: str, now: float) -> bool:
+    """Whether it is known to be at its own limit, with every key."""
+    service = x.snapshot.services[provider]
+    out_until = x.proxy.headroom.out_until
+    if not service.variants:
+        return out_until(provider, model) > now
+    return all(out_until(provider, model, one.slot) > now for one in service.variants)
 
 
 class Kept:
@@ -121,13 +133,14 @@ class Kept:
 class Tried:
     """What went wrong so far; exists from the first failure on."""
 
-    __slots__ = ("_kept", "_same", "_x", "failure")
+    __slots__ = ("_kept", "_same", "_x", "failure", "slots")
 
     def __init__(self, x: Exchange) -> None:
         self._x = x
         self._kept: Kept | None = None
         self._same = 0  # further tries of the candidate under way
         self.failure: MuxError | None = None
+        self.slots: set[str] = set()  # keys of the candidate under way that were refused
         x.told = []
 
     # -- one attempt's outcome --------------------------------------------------------------
@@ -179,17 +192,25 @@ class Tried:
             x.proxy.health.failed(service.name, live)
         self._note(target, cause)
         wait = _wished(reply)
-        if not waiting and not self._may(service, cause):
+        key = status == 429 and self._other_key(service)
+        if not waiting and not key and not self._may(service, cause):
             return await self._last(target, service, outbound, reply)
         self._keep(Kept(target, service, outbound, reply, _rank(status, wait)))
         x.booking.attempt_failed(owed=False)
         if self._late():
             waiting.clear()
-        elif await self._again(target, service, cause, wait, bool(waiting)):
+        elif key or await self._again(target, service, cause, wait, bool(waiting)):
             waiting.insert(0, target)
         else:
             self._same = 0
+            self.slots.clear()
         return False
+
+    def _other_key(self, service: Service) -> bool:
+        """Whether the provider has a key that this call has not met its limit with."""
+        variants = self._x.snapshot.services[service.name].variants
+        self.slots.add(service.slot)
+        return any(one.slot not in self.slots for one in variants)
 
     async def _last(
         self, target: Target, service: Service, outbound: Outbound, reply: Reply

@@ -240,13 +240,13 @@ class Booking:
         self.edits = outbound.edits
         self.ttfb_us = max((reply.head_ns - reply.sent_ns) // 1000, 0)
         self._proxy.headroom.observe(
-            service.name, self.model or "", reply.headers, reply.status, time.time()
+            service.name, self.model or "", reply.headers, reply.status, time.time(), service.slot
         )
 
     def observe_refusal(self, service: Service, reply: Reply) -> None:
         """A head that says no, and is not passed on."""
         self._proxy.headroom.observe(
-            service.name, self.model or "", reply.headers, reply.status, time.time()
+            service.name, self.model or "", reply.headers, reply.status, time.time(), service.slot
         )
 
     def headers(self, plan: Plan | None, target: Target | None) -> Headers:

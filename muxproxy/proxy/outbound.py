@@ -156,7 +156,7 @@ def _wants_usage(ask: Ask, service: Service) -> bool:
 
 
 def _headers(exchange: Exchange, service: Service, *, identity: bool) -> Headers:
-    key = (service.name, identity)
+    key = (service.ident, identity)
     known: Headers | None = exchange.memo.get(key)
     if known is None:
         known = exchange.memo[key] = Shared(_headers_for(exchange, service, identity))

@@ -16,6 +16,7 @@ from muxproxy.config.units import duration
 from muxproxy.exchange import Ask
 from muxproxy.headers import Headers
 from muxproxy.prices import Prices
+from muxproxy.proxy.balancing import groups_of
 from muxproxy.proxy.forward import dropped
 from muxproxy.proxy.health import Live
 from muxproxy.proxy.terms import rule_terms, tries_of
@@ -71,6 +72,7 @@ class Service:
         "drop",
         "free",
         "host",
+        "ident",
         "injects_usage",
         "keepalive",
         "live",
@@ -80,9 +82,11 @@ class Service:
         "paths",
         "port",
         "responses",
+        "slot",
         "speaks",
         "times",
         "tries",
+        "variants",
     )
 
     def __init__(
@@ -112,6 +116,9 @@ class Service:
             config.responses == "auto" and not self.host.endswith(_WITHOUT_RESPONSES)
         )
         self.drain = drain
+        self.slot = ""  # which of several keys; "": the first or only one
+        self.ident = name
+        self.variants: tuple[Service, ...] = ()  # the same provider, once with each of its keys
         self.tries = tries_of(config.retry)
         self.keepalive = None if config.keepalive is None else duration(config.keepalive)
         spec = origin.spec
@@ -133,6 +140,7 @@ class Snapshot:
         "auth",
         "browser",
         "config",
+        "groups",
         "prices",
         "private_headers",
         "rulebook",
@@ -157,13 +165,14 @@ class Snapshot:
         self.browser = browser
         self.services = services
         self.terms = rule_terms(config)
+        self.groups = groups_of(config, rulebook)
         # Headers that only rules and auth read: they stay here (DESIGN section 8).
         self.private_headers = (rulebook.headers - _NOT_PRIVATE) | {
             name.lower().encode()
             for name in (config.auth.user_header, config.auth.run_header)
             if name
         }
-        for service in services.values():
+        for service in (one for s in services.values() for one in (s, *s.variants)):
             service.drop = dropped(
                 private=self.private_headers,
                 static=frozenset(name for name, _ in service.added),

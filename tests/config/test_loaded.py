@@ -154,7 +154,8 @@ log: {exchanges: off}
             "state: mysql://x",
             ["mux.yaml:1:8: state: expected a file, or redis://... or postgresql://..., got mysql://x"],
         ),
-        ("models: {a: {strategy: magic}}", ["mux.yaml:1:24: models.a.strategy: expected cascade, cheapest, fastest, heuristic, hybrid, semantic or weighted, got magic"]),
+        ("models: {a: {strategy: magic}}", ["mux.yaml:1:24: models.a.strategy: expected cascade, cheapest, fastest, heuristic, hybrid, "
+        "least_in_flight, peak_ewma, semantic or weighted, got magic"]),
         (
             "a: 1\nb: [",
             ["mux.yaml:2:5: not YAML: did not find expected node content"],
