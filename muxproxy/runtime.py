@@ -54,7 +54,7 @@ from muxproxy.reloading import (
 )
 from muxproxy.stored_budgets import StoredBudgets
 from muxproxy.tap.counting import TokenCounter
-from muxproxy.upstream import Upstreams, spec_from
+from muxproxy.upstream import Upstreams, spec_from, without_own
 
 ASGIApp = Callable[[MutableMapping[str, Any], Any, Any], Awaitable[None]]
 
@@ -108,13 +108,17 @@ class Runtime:
         """Read the configuration. Raises ConfigError with all its faults, or OSError."""
         before = signature(() if path is None else (path,))
         loaded = load_file(path, env, flags, TERMS)
-        runtime = cls(_override(loaded.config, overrides), path, env)
+        config = _override(loaded.config, overrides)
+        env, own = without_own(env, endpoint(config).port)
+        runtime = cls(config, path, env)
         runtime.standing.took(loaded.files)
         # A change while it was read is seen as one by whoever watches.
         runtime.signature = before + signature(loaded.files)[1:]
         runtime._flags = flags
         runtime._overrides = overrides or {}
         runtime.warnings = [str(warning) for warning in loaded.warnings]
+        if own:
+            runtime.warnings.append(f"{', '.join(own)}: leads to muxproxy itself, and is ignored")
         return runtime
 
     # -- life -------------------------------------------------------------------------------

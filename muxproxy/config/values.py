@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from urllib.parse import urlsplit
 
 from muxproxy.config import units, when
 from muxproxy.config.bounds import bounds, has_terms
@@ -153,6 +154,12 @@ def _providers(config: Config, notes: Notes) -> None:
         if not _PROVIDER_NAME.fullmatch(name):
             notes.fault(path, "a provider's name has letters, digits, _ . - (it stands in URLs)")
         _unknown_price(provider.unknown_price, (*path, "unknown_price"), notes)
+        if provider.connect_to is None and _is_own(provider.base_url, config):
+            notes.fault(
+                (*path, "base_url"),
+                "is muxproxy's own address: calls would go in circles",
+                "write the provider's, or another listen:",
+            )
         if isinstance(provider.on_abort, dict):
             _only(provider.on_abort, {"drain": units.duration}, (*path, "on_abort"), notes)
         for header, value in provider.headers.items():
@@ -160,6 +167,19 @@ def _providers(config: Config, notes: Notes) -> None:
                 notes.fault((*path, "headers", header), "expected a header name such as x-team")
             if any(c in "\r\n\0" for c in value):
                 notes.fault((*path, "headers", header), "a header's value is one line")
+
+
+def _is_own(url: str, config: Config) -> bool:
+    """Whether a URL leads to where we listen ourselves, as far as its text tells."""
+    listen = config.listen.address if isinstance(config.listen, Listen) else config.listen
+    try:
+        parts, own = urlsplit(url), units.address(listen)
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
+    except ValueError:  # told elsewhere
+        return False
+    host = (parts.hostname or "").rstrip(".")
+    here = units.Endpoint(host, port).loopback or host == own.host.lower()
+    return own.unix is None and own.port == port != 0 and here
 
 
 def _only(

@@ -10,7 +10,7 @@ egress      which proxy a URL needs                 resolve, trust   caches for 
 """
 
 from muxproxy.upstream.client import Upstreams
-from muxproxy.upstream.egress import egress_proxy
+from muxproxy.upstream.egress import egress_proxy, without_own
 from muxproxy.upstream.origins import origin_of, spec_from
 from muxproxy.upstream.pool import Origin
 from muxproxy.upstream.reply import Reply
@@ -31,4 +31,5 @@ __all__ = [
     "egress_proxy",
     "origin_of",
     "spec_from",
+    "without_own",
 ]

@@ -42,6 +42,24 @@ def egress_proxy(url: str, env: Mapping[str, str]) -> str | None:
     return proxy if "://" in proxy else f"http://{proxy}"
 
 
+def without_own(env: Mapping[str, str], port: int) -> tuple[dict[str, str], list[str]]:
+    """`env` without proxy variables that lead to that port of this machine, and their names: who
+    exported HTTPS_PROXY for muxproxy's clients may start muxproxy in the same shell."""
+    own = []
+    for name, value in env.items():
+        if name.lower() in ("http_proxy", "https_proxy", "all_proxy") and value.strip():
+            url = value if "://" in value else f"http://{value}"
+            try:
+                parts = urlsplit(url)
+                leads = parts.port == port and parts.hostname is not None
+            except ValueError:
+                continue
+            host = parts.hostname or ""
+            if leads and _is_loopback(host, _address(host)):
+                own.append(name)
+    return {name: value for name, value in env.items() if name not in own}, own
+
+
 def parse_proxy(url: str) -> ProxyAddress:
     """Raises ValueError, naming no secret, unless `url` is http://[user:password@]host[:port]."""
     try:

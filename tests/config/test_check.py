@@ -250,3 +250,20 @@ intercept: {intercept}
 )
 def test_what_intercept_and_connect_to_take(text: str, words: str) -> None:
     assert words in str(check(text, "f", {}))
+
+
+@pytest.mark.parametrize(
+    ("listen", "url", "circle"),
+    [
+        ("127.0.0.1:8787", "http://127.0.0.1:8787/v1", True),
+        ("127.0.0.1:8787", "http://localhost:8787/v1", True),
+        (":8787", "http://[::1]:8787/v1", True),
+        ("127.0.0.1:8787", "http://127.0.0.1:11434/v1", False),
+        ("127.0.0.1:8787", "https://api.example.com:8787/v1", False),
+        ("127.0.0.1:0", "http://127.0.0.1:80/v1", False),
+    ],
+)
+def test_a_provider_that_is_muxproxy_itself(listen: str, url: str, circle: bool) -> None:
+    providers = f"providers: {{a: {{dialect: openai, base_url: '{url}'}}}}"
+    report = check(f"listen: '{listen}'\n{providers}\n", "f", {})
+    assert any("in circles" in str(fault) for fault in report.faults) is circle

@@ -3,7 +3,7 @@
 import pytest
 
 from muxproxy.upstream import egress_proxy
-from muxproxy.upstream.egress import parse_proxy
+from muxproxy.upstream.egress import parse_proxy, without_own
 
 P = "http://proxy:3128"
 API = "https://api.openai.com/v1"
@@ -87,3 +87,17 @@ def test_a_proxy_url_we_cannot_use_is_refused_without_its_secret(url: str) -> No
     with pytest.raises(ValueError, match="egress proxy") as caught:
         parse_proxy(url)
     assert "s3cret" not in str(caught.value) and caught.value.__cause__ is None
+
+
+def test_a_proxy_that_is_muxproxy_itself_is_left_out() -> None:
+    env = {
+        "HTTPS_PROXY": "http://key@127.0.0.1:8787",
+        "http_proxy": "localhost:8787",
+        "ALL_PROXY": "http://[::1]:3128",
+        "HTTP_PROXY": "http://proxy.corp:8787",
+        "https_proxy": "http://127.0.0.1:bad",
+        "OTHER": "http://127.0.0.1:8787",
+    }
+    left, own = without_own(env, 8787)
+    assert own == ["HTTPS_PROXY", "http_proxy"]
+    assert left == {k: v for k, v in env.items() if k not in own}
