@@ -83,12 +83,10 @@ class App:
         extensions: dict[str, Any] = scope.get("extensions") or _NONE
         memo = extensions.get("muxproxy.memo")
         if memo:
-            runtime = self._runtime
-            if memo.get("snapshot") is runtime.snapshot:
+            proxy = self._runtime.proxy
+            if memo.get("snapshot") is proxy.snapshot:
                 headers, sink = scope["headers"], extensions["muxproxy.splice"]
-                return runtime.proxy.handle(
-                    scope, receive, sink, memo["route"], None, dict(headers), memo
-                )
+                return proxy.handle(scope, receive, sink, memo["route"], None, dict(headers), memo)
             memo.clear()
         return self._call(scope, receive, send, extensions)
 

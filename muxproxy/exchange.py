@@ -147,6 +147,19 @@ class Usage(msgspec.Struct, kw_only=True, omit_defaults=True):
             + (self.cache_write_1h or 0)
         )
 
+    def tokens(self) -> int:
+        """All tokens. One call where two properties would be four: it is asked twice a request."""
+        if self.stated_input is not None or self.stated_output is not None:
+            return self.input_total + self.output_total
+        return (
+            self.input
+            + (self.cache_read or 0)
+            + (self.cache_write_5m or 0)
+            + (self.cache_write_1h or 0)
+            + self.output
+            + (self.reasoning or 0)
+        )
+
     @property
     def output_total(self) -> int:
         """All generated tokens, reasoning included."""

@@ -90,7 +90,8 @@ class Held:
             counter.held_nano -= held_nano
             counter.held_tokens -= held_tokens
             spends.append(counter.book(nano, tokens, now))
-            if counter.spent > counter.limit:
+            spent = counter.spent_nano if counter.account.dollars else counter.spent_tokens
+            if spent > counter.limit:
                 self._tell_overrun(counter, nano > held_nano, tokens > held_tokens)
         return spends
 

@@ -128,11 +128,12 @@ def budget_headers(held: Held, now: float) -> list[tuple[bytes, bytes]]:
         return []
     if counter.buckets is not None:
         counter.turn(now)
-    left = max(counter.remaining, 0)
     if counter.account.dollars:
-        limit, rest = b"%.6f" % (counter.limit / NANO), b"%.6f" % (left / NANO)
+        left = counter.limit - counter.spent_nano - counter.held_nano
+        limit, rest = _dollars_bytes(counter.limit), b"%.6f" % (max(left, 0) / NANO)
     else:
-        limit, rest = b"%d" % counter.limit, b"%d" % left
+        left = counter.limit - counter.spent_tokens - counter.held_tokens
+        limit, rest = b"%d" % counter.limit, b"%d" % max(left, 0)
     headers = [
         (b"x-budget-name", counter.account.header_name),
         (b"x-budget-limit", limit),
@@ -141,6 +142,11 @@ def budget_headers(held: Held, now: float) -> list[tuple[bytes, bytes]]:
     if (resets := counter.resets_at) is not None:
         headers.append((b"x-budget-reset", _instant_bytes(resets)))
     return headers
+
+
+@lru_cache(maxsize=256)  # limits are few
+def _dollars_bytes(nano: int) -> bytes:
+    return b"%.6f" % (nano / NANO)
 
 
 @lru_cache(maxsize=256)  # the same few windows end for everybody

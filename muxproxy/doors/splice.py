@@ -102,13 +102,14 @@ class Splice:
             raise ValueError("a line break in a response header")
         lower = block.lower()
         at = lower.find(b"\r\ncontent-length:")
-        if b"\r\nconnection:" in lower or b"\r\ntransfer-encoding:" in lower:
+        # `find`, not `in`: that raises and catches an error before it looks for bytes.
+        if lower.find(b"\r\nconnection:") >= 0 or lower.find(b"\r\ntransfer-encoding:") >= 0:
             return self._restart(status, headers, _HOP)
         if at >= 0:
             if status == 204:
                 return self._restart(status, headers, (b"content-length",))
             value = lower[at + 17 :].partition(b"\r\n")[0].strip(b" \t")
-            if not value.isdigit() or b"\r\ncontent-length:" in lower[at + 17 :]:
+            if not value.isdigit() or lower.find(b"\r\ncontent-length:", at + 17) >= 0:
                 raise ValueError("a malformed or duplicate content-length")
             self._left = int(value)
             framing = _LENGTH
@@ -128,7 +129,7 @@ class Splice:
             tail = b"\r\nconnection: close\r\n\r\n"
         else:
             tail = b"\r\n\r\n" if self._minor else b"\r\nconnection: keep-alive\r\n\r\n"
-        date = b"" if b"\r\ndate:" in lower else self._state.date
+        date = self._state.date if lower.find(b"\r\ndate:") < 0 else b""
         self._head = block + date + tail
         self._framing = framing
         self._mode = _HEADED

@@ -30,10 +30,10 @@ class Pace:
         self._closed = False
 
     def now(self) -> None:
-        """Run when this tick is over, once for all who ask in it."""
+        """Run when this tick and the next are over, once for all who ask in them."""
         if not self._soon:
             self._soon = True
-            self._loop.call_soon(self._tick)
+            self._loop.call_soon(self._gather)
 
     def later(self) -> None:
         """Run within RIDE seconds; rides along with what comes sooner, if the last ride was not
@@ -65,6 +65,10 @@ class Pace:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _gather(self) -> None:
+        """Once around the loop first: what is ready to be read by now shares the commit."""
+        self._loop.call_soon(self._tick)
 
     def _tick(self) -> None:
         self._soon = False

@@ -10,9 +10,10 @@ RFC 3339. Mistral: `x-ratelimit-{limit,remaining}-{req,tokens}-minute`, no reset
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from operator import itemgetter
 
 REMEMBERED = 4096  # (provider, model, key) triples
 REFUSED = frozenset({429, 503, 529})
@@ -34,6 +35,7 @@ _FIELDS: dict[bytes, tuple[str, str]] = {
     for what in ("limit", "remaining", "reset")
 }
 
+_NAME = itemgetter(0)
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:([\d.]+)s)?(?:([\d.]+)ms)?")
 
 
@@ -70,12 +72,17 @@ class ProviderHeadroom:
         self,
         provider: str,
         model: str,
-        headers: Iterable[tuple[bytes, bytes]],
+        headers: Sequence[tuple[bytes, bytes]],
         status: int,
         now: float,
         key: str = "",
     ) -> None:
         """Reads one answer's head. Values that make no sense are passed over."""
+        if status not in REFUSED and _FIELDS.keys().isdisjoint(map(_NAME, headers)):
+            state = self._states.get((provider, model, key))
+            if state is not None and status < 400:
+                state.refused_until = 0.0
+            return
         found: list[tuple[str, str, bytes]] | None = None
         wait: float | None = None
         for name, value in headers:

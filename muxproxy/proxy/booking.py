@@ -376,4 +376,4 @@ def _may_cost(ask: Ask, method: str) -> bool:
 
 
 def _tokens(usage: Usage | None) -> int:
-    return 0 if usage is None else usage.input_total + usage.output_total
+    return 0 if usage is None else usage.tokens()

@@ -23,6 +23,7 @@ _DROP = HOP_BY_HOP | _OURS
 _CODINGS = (b"gzip", b"identity")
 _PLAIN_CONNECTION = (b"keep-alive", b"close")
 _AZURE = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
+_NAMES_KEPT = 1024
 _OURS_DOWN = (_PREFIX, b"x-budget-")
 
 
@@ -82,16 +83,30 @@ def _acceptable(parts: Iterable[bytes]) -> set[bytes]:
     return out
 
 
+class _Kept(dict[bytes, bool]):
+    """Whether a provider's header goes to the caller, by its name; remembers what it was asked."""
+
+    def __missing__(self, name: bytes) -> bool:
+        if len(self) >= _NAMES_KEPT:
+            self.clear()
+        kept = self[name] = name not in HOP_BY_HOP and not name.startswith(_OURS_DOWN)
+        return kept
+
+
+_KEPT = _Kept()
+
+
 def caller_headers(headers: Headers, fields: Mapping[bytes, bytes], ours: Headers) -> Headers:
     """The provider's end-to-end headers, then ours; a provider cannot forge ours.
 
     `fields` is dict(headers).
     """
-    drop = HOP_BY_HOP
+    kept = _KEPT
+    out = [pair for pair in headers if kept[pair[0]]]
     connection = fields.get(b"connection")
     if connection is not None and connection.lower() not in _PLAIN_CONNECTION:
-        drop = drop | connection_options(headers)
-    out = [p for p in headers if p[0] not in drop and not p[0].startswith(_OURS_DOWN)]
+        drop = connection_options(headers)
+        out = [pair for pair in out if pair[0] not in drop]
     out += ours
     return out
 
