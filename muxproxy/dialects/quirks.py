@@ -52,6 +52,7 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     files: bool = True  # file parts; False: images only
     lists: bool = False  # texts alone may be a list of parts everywhere; False: one string
     stops: int | None = 4  # stop sequences
+    google: bool = False  # takes Gemini's thought signatures back, in extra_content
     prefix: bool = False  # a last assistant message with prefix: true is gone on with
 
 
@@ -193,6 +194,7 @@ BY_HOST: dict[str, Quirks] = {
         name="gemini-compat",
         refuses=frozenset({"logit_bias", "service_tier", "verbosity", "user", "metadata"}),
         user=None,
+        google=True,
         efforts=frozenset({"none", "minimal", "low", "medium", "high"}),
     ),
     # rec perplexity: usage on every chunk, citations. doc docs.perplexity.ai

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from muxproxy.errors import MuxError
-from tests.dialects.asking import HELLO, message, to_openai
+from tests.dialects.asking import HELLO, chat, message, to_openai
 
 TOOL = {"name": "look", "description": "d", "input_schema": {"type": "object", "properties": {}}}
 PNG = {"type": "base64", "media_type": "image/png", "data": "aGk="}
@@ -290,6 +290,16 @@ def test_names_longer_than_openai_takes_are_shortened_and_remembered() -> None:
     assert request.renamed == {short: long}
     assert call["id"] == body["messages"][2]["tool_call_id"]
     assert len(call["id"]) <= 40
+
+
+def test_geminis_signatures_go_to_gemini_only() -> None:
+    extra = {"google": {"thought_signature": "s"}}
+    call = {"id": "c", "function": {"name": "f", "arguments": "{}"}, "extra_content": extra}
+    said = [*HELLO, {"role": "assistant", "tool_calls": [call]}]
+    google = to_openai(chat(messages=said), "generativelanguage.googleapis.com")
+    assert google["messages"][1]["tool_calls"][0]["extra_content"] == extra
+    other = to_openai(chat(messages=said))
+    assert "extra_content" not in other["messages"][1]["tool_calls"][0]
 
 
 def test_mistral_ids_have_nine_characters() -> None:

@@ -51,16 +51,16 @@ def outputs(pair: str) -> dict[str, str]:
 
 
 def test_there_are_pairs() -> None:
-    assert {"openai_to_anthropic", "anthropic_to_openai"} <= set(PAIRS)
+    assert len(PAIRS) == 12
 
 
 @pytest.mark.parametrize("pair", PAIRS)
 def test_pairs_translate_as_written_down(pair: str) -> None:
     for name, made in outputs(pair).items():
-        assert made == (GOLDEN / pair / name).read_text(), name
+        assert made == (GOLDEN / pair / name).read_bytes().decode(), name
 
 
 if __name__ == "__main__":
     for each in PAIRS:
         for file, made in outputs(each).items():
-            (GOLDEN / each / file).write_text(made)
+            (GOLDEN / each / file).write_bytes(made.encode())

@@ -110,6 +110,7 @@ def _blank(part: dict[str, Any]) -> bool:
 
 # A provider that takes all that this dialect can say.
 EVERYTHING = Quirks(
+    google=True,
     prefix=True,
     top_k=True,
     effort="reasoning",

@@ -23,6 +23,7 @@ from tests.dialects.folding import fold, read_stream
 
 MODEL = "claude-sonnet-4-5"
 EVERYTHING = Quirks(
+    google=True,
     prefix=True,
     top_k=True,
     effort="reasoning",

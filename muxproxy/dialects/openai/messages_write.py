@@ -99,7 +99,7 @@ def _assistant(request: n.Request, turn: n.Turn, quirks: Quirks, name_of: Any) -
         if isinstance(part, n.Text):
             texts.append(part)
         elif isinstance(part, n.Call):
-            calls.append(_call(part, name_of(part.id)))
+            calls.append(_call(part, name_of(part.id), quirks))
         elif isinstance(part, n.Thinking):
             thoughts.append(part)
         elif isinstance(part, n.Refusal):
@@ -135,7 +135,7 @@ def _thoughts(
         message[quirks.thoughts] = text
 
 
-def _call(part: n.Call, name: str) -> dict[str, Any]:
+def _call(part: n.Call, name: str, quirks: Quirks) -> dict[str, Any]:
     tool = ids.tool(part.name, ids.OPENAI_TOOL_LENGTH)
     if part.custom:
         return {
@@ -148,7 +148,7 @@ def _call(part: n.Call, name: str) -> dict[str, Any]:
         "type": "function",
         "function": {"name": tool, "arguments": part.arguments},
     }
-    if part.signature is not None:
+    if part.signature is not None and quirks.google:
         call["extra_content"] = {"google": {"thought_signature": part.signature}}
     return call
 
