@@ -178,7 +178,10 @@ class App:
         if authority is not None and not runtime.is_self(authority):
             provider = runtime.snapshot.provider_at(authority[1], authority[2])
             if provider is None:
-                await forward_unknown(runtime.proxy, scope, receive, sink, authority)
+                upgrade = route.endpoint == REALTIME
+                await forward_unknown(
+                    runtime.proxy, scope, receive, sink, authority, upgrade=upgrade
+                )
                 return
         await runtime.proxy.handle(scope, receive, sink, route, provider, fields, {})
 

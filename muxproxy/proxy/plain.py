@@ -18,6 +18,7 @@ from muxproxy.exchange import OPENAI
 from muxproxy.headers import VIA, get
 from muxproxy.proxy.forward import caller_headers, plain_headers
 from muxproxy.proxy.relay import Relay, Sink
+from muxproxy.proxy.session import Session, hand_over
 from muxproxy.upstream import OriginSpec, Request
 
 if TYPE_CHECKING:
@@ -84,8 +85,11 @@ async def forward_unknown(
     receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
     sink: Sink,
     authority: tuple[str, str, int],
+    *,
+    upgrade: bool = False,
 ) -> None:
-    """Pass one request to the host it names, or answer why not. Never raises MuxError."""
+    """Pass one request to the host it names, or answer why not. Never raises MuxError.
+    `upgrade`: with its wish for another protocol."""
     server = proxy.snapshot.config.server
     task = asyncio.current_task()
     assert task is not None
@@ -105,8 +109,11 @@ async def forward_unknown(
         guarded = not is_named(authority[1], server.inside_hosts)
         if guarded:
             refuse_inside(authority[1])
-        relay = await _send(proxy, scope, receive, sink, authority, guarded=guarded)
-        await relay.wait()
+        relay = await _send(
+            proxy, scope, receive, sink, authority, guarded=guarded, upgrade=upgrade
+        )
+        if relay.end_kind is None:
+            await relay.wait()
         proxy.metrics.bytes_out += relay.bytes_out
     except MuxError as error:
         proxy.metrics.errors[error.code] += 1
@@ -133,7 +140,8 @@ async def _send(
     authority: tuple[str, str, int],
     *,
     guarded: bool,
-) -> Relay:
+    upgrade: bool,
+) -> Relay | Session:
     scheme, host, port = authority
     ours = proxy.snapshot.auth.ours(scope["headers"])
     origin = proxy.upstreams.origin(
@@ -150,19 +158,27 @@ async def _send(
         declared = get(scope["headers"], b"content-length")
         length = int(declared) if declared is not None else None
         body = _rest(receive, message.get("body", b""))
+    headers = [
+        *(pair for pair in plain_headers(scope["headers"]) if pair[0] not in ours),
+        (b"via", VIA),
+    ]
+    if upgrade:
+        wish = get(scope["headers"], b"upgrade") or b""
+        headers += [(b"connection", b"upgrade"), (b"upgrade", wish)]
     reply = await proxy.upstreams.send(
         origin,
         Request(
             method=scope["method"].encode(),
             target=raw + (b"?" + query if query else b""),
-            headers=[
-                *(pair for pair in plain_headers(scope["headers"]) if pair[0] not in ours),
-                (b"via", VIA),
-            ],
+            headers=headers,
             body=body,
             length=length,
         ),
     )
+    if reply.status == 101:
+        session = Session(None, None)
+        hand_over(session, sink, reply, [])
+        return session
     relay = Relay(
         sink,
         reply,

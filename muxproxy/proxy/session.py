@@ -31,6 +31,7 @@ from muxproxy.tap.websocket import CLOSE, TEXT, frame
 
 if TYPE_CHECKING:
     from muxproxy.proxy.outbound import Outbound
+    from muxproxy.proxy.relay import Sink
     from muxproxy.proxy.road import Exchange
     from muxproxy.proxy.snapshot import Service
     from muxproxy.upstream import Reply
@@ -103,7 +104,8 @@ class Session:
 
     started = True
 
-    def __init__(self, exchange: Exchange, tap: RealtimeTap | None) -> None:
+    def __init__(self, exchange: Exchange | None, tap: RealtimeTap | None) -> None:
+        """Without an exchange nothing is booked, and there must be no tap."""
         self._exchange = exchange
         self._tap = tap
         self._client: _Side
@@ -162,6 +164,7 @@ class Session:
                     self._book(usage)
 
     def _book(self, usage: Usage) -> None:
+        assert self._exchange is not None
         try:
             waiter = settle_response(self._exchange, usage)
         except MuxError as error:
@@ -172,6 +175,7 @@ class Session:
 
     def _journaled(self, waiter: asyncio.Future[None]) -> None:
         error = None if waiter.cancelled() else waiter.exception()
+        assert self._exchange is not None
         if isinstance(error, MuxError) and not self._exchange.proxy.passes_without_ledger:
             self.stop(words.ERROR, error)
 
@@ -203,6 +207,7 @@ class Session:
         self.error = error
         client = self._client.transport
         if error is not None and self._tap is not None and self._tap.between:
+            assert self._exchange is not None
             ask = self._exchange.ask
             body = msgspec.json.decode(
                 dialect_errors.render(
@@ -238,18 +243,25 @@ async def converse(exchange: Exchange, service: Service, outbound: Outbound, rep
     overhead = perf_counter_ns() - exchange.accepted_ns - (reply.head_ns - reply.sent_ns)
     booking.overhead_us = max(overhead // 1000, 0)
     session = exchange.relay = Session(exchange, tap)
-    headers = caller_headers(reply.headers, names, booking.headers(plan, exchange.target))
+    if hand_over(session, exchange.sink, reply, booking.headers(plan, exchange.target)):
+        await session.wait()
+
+
+def hand_over(session: Session, sink: Sink, reply: Reply, ours: Headers) -> bool:
+    """Pass the 101 on and join the connections; False: the caller has left."""
+    names = dict(reply.headers)
+    headers = caller_headers(reply.headers, names, ours)
     headers += [(b"connection", b"upgrade"), (b"upgrade", names.get(b"upgrade", b"websocket"))]
     head = b"HTTP/1.1 101 Switching Protocols\r\n%b\r\n\r\n" % b"\r\n".join(map(_LINE, headers))
     provider, leftover = reply.detach()
     try:
-        client, early = cast(Any, exchange.sink).take_over(head)
+        client, early = cast(Any, sink).take_over(head)
     except ConnectionError:
         provider.abort()
         session.end_kind = words.CLIENT_LEFT
-        return
+        return False
     session.begin(client, provider, early, leftover)
-    await session.wait()
+    return True
 
 
 _LINE = b": ".join

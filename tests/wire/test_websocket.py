@@ -15,6 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from tests.http_client import call
 from tests.stack import Stack, stack
+from tests.wire.forward import INSIDE_OK, far_away
 from tests.wire.opened import opened
 
 REALTIME = "/v1/realtime?model=gpt-realtime"
@@ -261,3 +262,25 @@ async def test_a_session_is_ended_at_the_drain_deadline(tmp_path: Path) -> None:
             assert closed.value.rcvd is not None and closed.value.rcvd.code == 1001
         (receipt,) = await proxy.settled(1)
         assert receipt.end == "error"
+
+
+async def test_a_host_of_no_provider(tmp_path: Path) -> None:
+    """In absolute-form, as what is read in an opened tunnel is sent on too."""
+    async with (
+        far_away() as other,
+        stack(tmp_path, INSIDE_OK) as proxy,
+        asyncio.timeout(10),
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+        lines = "".join(f"{name}: {value}\r\n" for name, value in UPGRADE.items())
+        writer.write(f"GET {other.url}/echo HTTP/1.1\r\nhost: x\r\n{lines}\r\n".encode())
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101 ") and b"sec-websocket-accept" in head.lower()
+        mask = b"\1\2\3\4"
+        writer.write(
+            b"\x82\x85" + mask + bytes(a ^ b for a, b in zip(b"hello", mask * 2, strict=False))
+        )
+        assert await reader.readexactly(7) == b"\x82\x05hello"
+        writer.close()
+        await other.until(lambda sim: sim.records.open == 0)
+        assert await proxy.settled(0) == []
