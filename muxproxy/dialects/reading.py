@@ -97,6 +97,11 @@ def text_of(value: object) -> str:
     return value if value.__class__ is str else ""
 
 
+def listed(value: object) -> list[Any]:
+    """A list, or an empty one for anything else."""
+    return value if isinstance(value, list) else []
+
+
 def cache_of(control: object) -> Cache | None:
     """cache_control (Anthropic's, which OpenRouter takes as well) or OpenAI's
     prompt_cache_breakpoint as a break-point's life."""

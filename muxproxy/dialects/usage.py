@@ -371,7 +371,8 @@ def _modality(details: object, names: frozenset[object]) -> int | None:
         return None
     found: int | None = None
     for entry in details:
-        if entry.__class__ is dict and entry.get("modality") in names:
+        word = entry.get("modality") if entry.__class__ is dict else None
+        if isinstance(word, str | int) and word in names:
             found = (found or 0) + (first(entry, "tokenCount", "token_count", "tokens") or 0)
     return found
 

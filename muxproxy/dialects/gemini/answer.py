@@ -19,7 +19,7 @@ from muxproxy.dialects.gemini.words import (
     unseal,
     usage_metadata,
 )
-from muxproxy.dialects.reading import text_of
+from muxproxy.dialects.reading import listed, text_of
 from muxproxy.dialects.usage import normalise
 
 _decode = msgspec.json.Decoder().decode
@@ -44,8 +44,9 @@ def read(body: bytes) -> n.Answer:
         answer.model = answer.model or text_of(document.get("modelVersion")) or None
         if isinstance(counts := document.get("usageMetadata"), dict):
             native.update(counts)
-        for at, candidate in enumerate(document.get("candidates") or ()):
-            _candidate(answer, outputs, candidate, at)
+        for at, candidate in enumerate(listed(document.get("candidates"))):
+            if isinstance(candidate, dict):
+                _candidate(answer, outputs, candidate, at)
         if blocked(document) and not document.get("candidates"):
             finish = n.Finish(reason="filter", native=blocked(document))
             outputs.setdefault(0, n.Output(finish=finish))

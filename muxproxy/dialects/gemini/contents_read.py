@@ -9,7 +9,7 @@ import msgspec
 from muxproxy.dialects import ids
 from muxproxy.dialects import neutral as n
 from muxproxy.dialects.gemini.words import STAND_IN, camel, unseal
-from muxproxy.dialects.reading import safe, text_of, wrong
+from muxproxy.dialects.reading import listed, safe, text_of, wrong
 
 _encode = msgspec.json.encode
 _ALONE = frozenset({"result", "output", "content"})
@@ -26,7 +26,11 @@ def texts(system: object) -> list[n.Text]:
         parts = [system]
     if not isinstance(parts, list):
         raise wrong("systemInstruction", "expected an object with parts")
-    found = [p if isinstance(p, str) else text_of(p.get("text")) for p in parts if p]
+    found = [
+        part if isinstance(part, str) else text_of(part.get("text"))
+        for part in parts
+        if isinstance(part, str | dict)
+    ]
     return [n.Text(text=one) for one in found if one]
 
 
@@ -129,7 +133,7 @@ def _result(answer: dict[str, Any], place: str, waiting: list[n.Call]) -> n.Resu
             response = inner
     text = response if isinstance(response, str) else _encode(response).decode()
     parts: list[n.Text | n.Media] = [n.Text(text=text)]
-    for part in answer.get("parts") or ():
+    for part in listed(answer.get("parts")):
         blob = camel(part).get("inlineData") if isinstance(part, dict) else None
         if isinstance(blob, dict):
             blob = camel(blob)

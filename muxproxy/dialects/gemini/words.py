@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 from muxproxy.dialects.neutral import Citation, Finish, Reason, Thinking
+from muxproxy.dialects.reading import listed, text_of
 from muxproxy.dialects.seals import tag, untag
 from muxproxy.exchange import Usage
 
@@ -119,18 +120,18 @@ def citations(candidate: dict[str, Any], choice: int) -> list[Citation]:
     grounding = candidate.get("groundingMetadata")
     if not isinstance(grounding, dict):
         return []
-    chunks = grounding.get("groundingChunks")
     pages = []
-    for chunk in chunks if isinstance(chunks, list) else ():
+    for chunk in listed(grounding.get("groundingChunks")):
         web = chunk.get("web") if isinstance(chunk, dict) else None
         pages.append(web if isinstance(web, dict) else {})
     found = []
     used = set()
-    supports = grounding.get("groundingSupports")
-    for support in supports if isinstance(supports, list) else ():
-        segment = support.get("segment") if isinstance(support, dict) else None
+    for support in listed(grounding.get("groundingSupports")):
+        if not isinstance(support, dict):
+            continue
+        segment = support.get("segment")
         segment = segment if isinstance(segment, dict) else {}
-        for number in support.get("groundingChunkIndices") or ():
+        for number in listed(support.get("groundingChunkIndices")):
             if number.__class__ is int and 0 <= number < len(pages):
                 used.add(number)
                 found.append(_citation(pages[number], choice, segment.get("text")))
@@ -142,7 +143,7 @@ def _citation(page: dict[str, Any], choice: int, quoted: object) -> Citation:
     # Segments count bytes, not characters: their places are left out, their text is kept.
     return Citation(
         choice=choice,
-        url=page.get("uri"),
-        title=page.get("title"),
+        url=text_of(page.get("uri")) or None,
+        title=text_of(page.get("title")) or None,
         quoted=quoted if isinstance(quoted, str) else None,
     )

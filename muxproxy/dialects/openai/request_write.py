@@ -192,7 +192,10 @@ def strict_ready(schema: dict[str, Any]) -> bool:
         properties = schema.get("properties") or {}
         if schema.get("additionalProperties") is not False:
             return False
-        if set(properties) - set(schema.get("required") or ()):
+        required = schema.get("required") or []
+        if not isinstance(properties, dict) or not isinstance(required, list):
+            return False
+        if any(name not in required for name in properties):
             return False
     for key, value in schema.items():
         if key in {"properties", "$defs", "definitions"} and isinstance(value, dict):

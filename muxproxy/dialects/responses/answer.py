@@ -8,7 +8,7 @@ import msgspec
 
 from muxproxy.dialects import faults
 from muxproxy.dialects import neutral as n
-from muxproxy.dialects.reading import text_of
+from muxproxy.dialects.reading import listed, text_of
 from muxproxy.dialects.responses.words import (
     annotation,
     call_item,
@@ -38,8 +38,7 @@ def read(body: bytes) -> n.Answer:
 def answer_of(document: dict[str, Any]) -> n.Answer:
     """A decoded `response` object."""
     output = n.Output()
-    items = document.get("output")
-    for item in items if isinstance(items, list) else ():
+    for item in listed(document.get("output")):
         if isinstance(item, dict):
             _item(item, output)
     called = any(isinstance(part, n.Call) for part in output.parts)
@@ -61,7 +60,7 @@ def answer_of(document: dict[str, Any]) -> n.Answer:
 def _item(item: dict[str, Any], output: n.Output) -> None:
     kind = item.get("type")
     if kind == "message":
-        for native in item.get("content") or ():
+        for native in listed(item.get("content")):
             if isinstance(native, dict):
                 _content(native, output)
     elif kind == "reasoning":
@@ -91,7 +90,7 @@ def _content(native: dict[str, Any], output: n.Output) -> None:
         logprobs = native.get("logprobs")
         if isinstance(logprobs, list) and logprobs:
             output.logprobs = [*(output.logprobs or []), *logprobs]
-        for note in native.get("annotations") or ():
+        for note in listed(native.get("annotations")):
             if (found := citation_of(note)) is not None:
                 output.citations.append(found)
     elif kind == "refusal":

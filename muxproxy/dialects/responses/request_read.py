@@ -206,7 +206,7 @@ def _reasoning(given: object) -> n.Reasoning | None:
     if not isinstance(given, dict) or not given:
         return None
     effort = given.get("effort")
-    if effort is not None and effort not in _EFFORTS:
+    if effort is not None and text_of(effort) not in _EFFORTS:
         raise wrong("reasoning.effort", f"give one of {', '.join(get_args(n.Effort))}")
     summary = text_of(given.get("summary")) or text_of(given.get("generate_summary")) or None
     if effort is None and summary is None:

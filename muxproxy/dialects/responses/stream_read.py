@@ -9,7 +9,7 @@ import msgspec
 
 from muxproxy.dialects import faults
 from muxproxy.dialects import neutral as n
-from muxproxy.dialects.reading import text_of
+from muxproxy.dialects.reading import listed, text_of
 from muxproxy.dialects.responses.words import citation_of, finish_of, thinking_of
 from muxproxy.dialects.usage import normalise
 
@@ -42,6 +42,8 @@ class Reader:
             return []
         if not isinstance(document, dict):
             return []
+        index = document.get("output_index")
+        document["output_index"] = index if index.__class__ is int else -1
         found: list[n.Event] = []
         self._event(text_of(document.get("type")), document, found)
         return found
@@ -111,7 +113,7 @@ class Reader:
 
     def _added(self, document: dict[str, Any], out: list[n.Event]) -> None:
         item = document.get("item")
-        if isinstance(item, dict) and item.get("type") in _CALLS:
+        if isinstance(item, dict) and text_of(item.get("type")) in _CALLS:
             self._begin(document.get("output_index"), item, out)
 
     def _begin(self, output: object, item: dict[str, Any], out: list[n.Event]) -> int:
@@ -138,7 +140,7 @@ class Reader:
         item, output = document.get("item"), document.get("output_index")
         if not isinstance(item, dict):
             return
-        kind = item.get("type")
+        kind = text_of(item.get("type"))
         if kind in _CALLS:
             index = self._calls.get(output)
             if index is None:
@@ -159,7 +161,7 @@ class Reader:
                     )
                 )
         elif kind == "message" and output not in self._texts:
-            for part in item.get("content") or ():
+            for part in listed(item.get("content")):
                 if isinstance(part, dict) and part.get("type") == "output_text":
                     out.append(n.TextDelta(text=text_of(part.get("text"))))
         elif kind == "image_generation_call" and isinstance(item.get("result"), str):
