@@ -23,7 +23,7 @@ from muxproxy.prices import FREE, Price
 from muxproxy.proxy import Exchange, Proxy
 from muxproxy.proxy.candidates import usable
 from muxproxy.proxy.features import Features
-from muxproxy.rules import RecordedContext, Unstored
+from muxproxy.rules import RecordedContext, Unstored, Verdict
 
 _features = msgspec.json.Decoder(Features).decode
 _MOST_DOWNGRADES = 3
@@ -113,6 +113,14 @@ class Replay:
         for receipt in calls:
             if receipt.features is not None and receipt.endpoint in words.INSPECTED:
                 yield self._one(receipt)
+
+    def verdicts(self, receipt: Receipt) -> list[Verdict]:
+        """What each rule says to the call, as far as is known."""
+        self._memory.receipt = receipt
+        now = receipt.time_ms / 1000
+        view = self._proxy.budgets.view(now)
+        context = RecordedContext(self._caller(receipt), _ask(receipt), now, view)
+        return self._snapshot.rulebook.explain_again(context, self._memory)
 
     def _one(self, receipt: Receipt) -> Outcome:
         then = _refusal(receipt) or f"{receipt.provider}/{receipt.model}"

@@ -17,10 +17,12 @@ from muxproxy import offline
 from muxproxy.cli import config_file, explain_tree, ledger_file
 from muxproxy.config.model import Config, Key
 from muxproxy.errors import MuxError
-from muxproxy.exchange import Caller
+from muxproxy.exchange import Caller, Receipt
 from muxproxy.ledger import LedgerError
 from muxproxy.ledger.reports import Reader, receipt_json
+from muxproxy.money import dollars
 from muxproxy.proxy.explaining import Asked, explain
+from muxproxy.replaying import Replay
 
 _ID = re.compile(r"[0-9a-f]{16}")
 
@@ -44,7 +46,7 @@ def main(args: argparse.Namespace) -> int:
     if config is None:
         return 2
     if _ID.fullmatch(args.what) and not Path(args.what).exists():
-        return _past(args)
+        return _past(args, config)
     try:
         raw = sys.stdin.read() if args.what == "-" else Path(args.what).read_text()
         asked = _asked(raw, args)
@@ -66,6 +68,22 @@ async def _explain(
     config: Config, asked: Asked, caller: Caller | None, rows: Any
 ) -> dict[str, Any]:
     return await explain(offline.proxy(config, os.environ, rows, caller), asked)
+
+
+async def _again(config: Config, receipt: Receipt, rows: Any) -> dict[str, Any] | None:
+    replay = Replay(offline.proxy(config, os.environ, rows), config)
+    outcome = next(replay.outcomes([receipt]), None)
+    if outcome is None:
+        return None
+    return {
+        "rules": [
+            {**msgspec.structs.asdict(one), "shadow": False} for one in replay.verdicts(receipt)
+        ],
+        "goes_to": outcome.now,
+        "cost_usd": dollars(outcome.now_cost),
+        "reason": outcome.reason,
+        "undecided": outcome.undecided,
+    }
 
 
 def _asked(raw: str, args: argparse.Namespace) -> Asked:
@@ -122,8 +140,8 @@ def _spent(args: argparse.Namespace, config: Config) -> Any:
         return ()
 
 
-def _past(args: argparse.Namespace) -> int:
-    """What the books say about a call."""
+def _past(args: argparse.Namespace, config: Config) -> int:
+    """What the books say about a call, and the configuration as it is now."""
     reader = ledger_file.open_reader(args)
     if reader is None:
         return 2
@@ -135,5 +153,6 @@ def _past(args: argparse.Namespace) -> int:
     found = receipt_json(receipt)
     if receipt.features is not None:
         found["ask"] = msgspec.json.decode(receipt.features)
+        found["again"] = asyncio.run(_again(config, receipt, _spent(args, config)))
     print(json.dumps(found) if args.json else explain_tree.past(found))
     return 0

@@ -55,7 +55,20 @@ def past(receipt: dict[str, Any]) -> str:
         f"ended: {receipt['end']} with {receipt['status']}"
         + (f" ({receipt['code']})" if receipt["code"] else ""),
     ]
+    again = receipt.get("again")
+    if again is not None:
+        tree.append(_again(again))
     return "\n".join([f"{receipt['id']} at {receipt['time']}", *_draw(tree)])
+
+
+def _again(again: dict[str, Any]) -> tuple[str, Lines]:
+    """The same call under the configuration as it is now."""
+    cost = "" if again["cost_usd"] is None else f", {_dollars(again['cost_usd'])}"
+    unsure = f" (as then: {again['undecided']})" if again["undecided"] else ""
+    return (
+        f"under the configuration as it is now: {again['goes_to']}{cost}{unsure}",
+        [_rule(one) for one in again["rules"]],
+    )
 
 
 def _reasons(receipt: dict[str, Any]) -> list[str]:

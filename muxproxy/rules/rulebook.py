@@ -159,13 +159,22 @@ class Rulebook:
         all_text: AllText = no_text,
     ) -> list[Verdict]:
         """Every rule's verdict, in order; the same tests as `decide`, which stops at the first."""
-        context = Context(caller, ask, headers, now, budgets, all_text)
+        return self._verdicts(Context(caller, ask, headers, now, budgets, all_text), None)
+
+    def explain_again(self, context: RecordedContext, memory: Memory) -> list[Verdict]:
+        """The same for a call of the past; what nobody knows any more is said so."""
+        return self._verdicts(context, memory)
+
+    def _verdicts(self, context: Context, memory: Memory | None) -> list[Verdict]:
         effects = _Effects()
         verdicts: list[Verdict] = []
         reached = True
         for rule in self._rules:
-            why = rule.match(context)
-            against = "" if why is not None else _against(rule, context)
+            try:
+                why = rule.match(context)
+                against = "" if why is not None else _against(rule, context)
+            except Unstored as missing:
+                why, against = _remembered(rule.name, missing, memory)
             verdicts.append(
                 Verdict(
                     rule=rule.name, matched=why is not None, why=why or against, reached=reached
@@ -310,6 +319,16 @@ def _apply(rule: _Rule, why: str, effects: _Effects, context: Context) -> bool:
 
 def _tell(effects: _Effects, text: str) -> None:
     effects.reasons = f"{effects.reasons}; {text}" if effects.reasons else text
+
+
+def _remembered(rule: str, missing: Unstored, memory: Memory | None) -> tuple[str | None, str]:
+    """(why it matched then, else what is known against it)."""
+    if memory is None:
+        raise missing
+    try:
+        return memory.settle(rule, missing), "did not match then"
+    except Unstored:
+        return None, f"unknown: {missing}"
 
 
 def _against(rule: _Rule, context: Context) -> str:

@@ -70,5 +70,7 @@ async def test_what_is_explained_is_what_happens(tmp_path: Path) -> None:
     done = command("explain", format(receipt.id, "016x"), *state)
     assert done.returncode == 0, done.stderr
     assert "rule: rest" in done.stdout and "mistral/mistral-small-latest" in done.stdout
+    assert "under the configuration as it is now: mistral/mistral-small-latest" in done.stdout
+    assert "+ team: header x-team is red" in done.stdout  # as the receipt remembers
     assert "the-prompt-marker" not in done.stdout
     assert command("explain", "0" * 16, *state).returncode == 1
