@@ -251,7 +251,7 @@ class Booking:
 
     def headers(self, plan: Plan | None, target: Target | None) -> Headers:
         """Our own answer headers, without the overhead."""
-        out: Headers = [(b"x-muxproxy-id", self.public_id.encode())]
+        out: Headers = [(b"x-muxproxy-id", b"%016x" % self.id)]
         if plan is not None and plan.rule is not None:
             out.append((b"x-muxproxy-rule", header_value(plan.rule)))
         if target is not None:
@@ -333,41 +333,47 @@ class Booking:
         reason = "" if plan is None else plan.reason
         if exchange.told:
             reason = f"{reason}; failed: {', '.join(exchange.told)}"
-        return Receipt(
+        # Fifteen names, the rest set: with more, Python builds a dict for the call.
+        receipt = Receipt(
             id=self.id,
             time_ms=self.time_ms,
             caller=caller.key,
-            user=caller.user,
-            team=caller.team,
-            tags=caller.tags if plan is None else (*caller.tags, *plan.tags),
-            run=caller.run,
-            rule=None if plan is None else plan.rule,
             reason=reason,
-            provider=None if target is None else target.provider,
             model=self.model,
-            asked_model=None if ask is None else ask.model,
-            dialect=exchange.route.dialect if ask is None else ask.dialect,
             endpoint=exchange.route.endpoint,
             path=exchange.route.path,
-            stream=False if ask is None else ask.stream,
             status=verdict.status,
             end=verdict.end,
-            code=verdict.code,
             attempts=exchange.attempts,
             usage=verdict.usage or self.owed_usage,
             usage_source=verdict.source or (words.ESTIMATED if self.owed_usage else None),
-            usage_raw=None if self.tap is None else self.tap.usage_raw,
             cost=cost,
-            held=self.held_nano,
-            price_version=self._snapshot.prices.version if self.price is not None else None,
             edits=self.edits,
-            features=None if ask is None else features(ask),
             overhead_us=self.overhead_us,
-            ttfb_us=self.ttfb_us,
-            total_us=(perf_counter_ns() - exchange.accepted_ns) // 1000,
-            bytes_in=0 if ask is None else ask.body_bytes,
-            bytes_out=0 if relay is None else relay.bytes_out,
         )
+        receipt.user, receipt.team, receipt.run = caller.user, caller.team, caller.run
+        receipt.tags = caller.tags
+        if plan is not None:
+            receipt.rule = plan.rule
+            if plan.tags:
+                receipt.tags = (*caller.tags, *plan.tags)
+        if target is not None:
+            receipt.provider = target.provider
+        if ask is None:
+            receipt.dialect = exchange.route.dialect
+        else:
+            receipt.asked_model, receipt.dialect = ask.model, ask.dialect
+            receipt.stream, receipt.bytes_in = ask.stream, ask.body_bytes
+            receipt.features = features(ask)
+        receipt.code, receipt.ttfb_us, receipt.held = verdict.code, self.ttfb_us, self.held_nano
+        if self.tap is not None:
+            receipt.usage_raw = self.tap.usage_raw
+        if self.price is not None:
+            receipt.price_version = self._snapshot.prices.version
+        if relay is not None:
+            receipt.bytes_out = relay.bytes_out
+        receipt.total_us = (perf_counter_ns() - exchange.accepted_ns) // 1000
+        return receipt
 
 
 def _may_cost(ask: Ask, method: str) -> bool:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from itertools import compress
+from operator import itemgetter
 
 from muxproxy.headers import (
     CREDENTIALS,
@@ -94,6 +96,7 @@ class _Kept(dict[bytes, bool]):
 
 
 _KEPT = _Kept()
+_NAME = itemgetter(0)
 
 
 def caller_headers(headers: Headers, fields: Mapping[bytes, bytes], ours: Headers) -> Headers:
@@ -101,8 +104,7 @@ def caller_headers(headers: Headers, fields: Mapping[bytes, bytes], ours: Header
 
     `fields` is dict(headers).
     """
-    kept = _KEPT
-    out = [pair for pair in headers if kept[pair[0]]]
+    out = list(compress(headers, map(_KEPT.__getitem__, map(_NAME, headers))))
     connection = fields.get(b"connection")
     if connection is not None and connection.lower() not in _PLAIN_CONNECTION:
         drop = connection_options(headers)

@@ -133,7 +133,8 @@ class Relay:
 
     def _start(self) -> None:
         self.started = True
-        self._sink.start(*self._head)
+        status, headers = self._head
+        self._sink.start(status, headers)
 
     def open_stream(self) -> None:
         """Events may be a while in coming: let the caller have the head now."""
