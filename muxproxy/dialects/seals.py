@@ -22,6 +22,11 @@ FORMATS = {
 MAKERS = {name: maker for maker, name in FORMATS.items()}
 
 
+def proven(thinking: Thinking) -> bool:
+    """Whether its maker can tell that this is its own."""
+    return thinking.signature is not None or thinking.sealed is not None
+
+
 def tag(thinking: Thinking) -> str:
     """A foreign proof as one opaque string; "" where there is none."""
     proof = thinking.sealed if thinking.sealed is not None else thinking.signature

@@ -172,6 +172,14 @@ def test_a_file_by_url_goes_where_it_is_taken() -> None:
     assert request.dropped == ["messages.content"]
 
 
+def test_context_management_is_a_loss_where_it_does_something() -> None:
+    thoughts = {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}
+    assert message(context_management=thoughts).dropped == []
+    results = {"edits": [*thoughts["edits"], {"type": "clear_tool_uses_20250919"}]}
+    assert message(context_management=results).dropped == ["context_management"]
+    assert message(context_management=7).dropped == ["context_management"]
+
+
 def test_server_tools_and_unknown_fields_are_named() -> None:
     request = message(
         tools=[TOOL, {"type": "web_search_20250305", "name": "web_search"}],
@@ -214,7 +222,7 @@ def test_compatibles_are_asked_to_think_in_their_own_ways() -> None:
 
 
 def test_thoughts_go_back_to_those_who_want_them() -> None:
-    said = {
+    said: dict[str, Any] = {
         "role": "assistant",
         "content": [
             {"type": "thinking", "thinking": "Hm", "signature": "sig"},
@@ -225,6 +233,10 @@ def test_thoughts_go_back_to_those_who_want_them() -> None:
     request = message(messages=messages)
     assert to_openai(request)["messages"][1] == {"role": "assistant", "content": "So"}
     assert request.dropped == ["messages.content.thinking"]
+    bare = {"role": "assistant", "content": [{**said["content"][0], "signature": ""}]}
+    request = message(messages=[*HELLO, bare, *HELLO])
+    to_openai(request)
+    assert request.dropped == []  # nobody asks for it again
     deepseek = to_openai(message(messages=messages), "api.deepseek.com")["messages"][1]
     assert deepseek["reasoning_content"] == "Hm"
     router = to_openai(message(messages=messages), "openrouter.ai")["messages"][1]

@@ -102,11 +102,11 @@ class Conversation:
         for part in parts:
             if isinstance(part, n.Thinking):
                 block = _thinking(part)
-                if block is None:
-                    self._request.drop("thinking")
-                else:
+                if block is not None:
                     blocks.append(block)
                     signed = True
+                elif seals.proven(part):  # bare thoughts nobody asks for again
+                    self._request.drop("thinking")
             elif isinstance(part, n.Call):
                 blocks.append(_call(part))
                 self.unsigned_calls = self.unsigned_calls or not signed

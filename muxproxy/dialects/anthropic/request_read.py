@@ -99,7 +99,7 @@ def read(body: bytes, model: str | None = None, stream: bool = False) -> n.Reque
     request.dropped = [
         safe(name)
         for name, value in raw.items()
-        if name not in _KNOWN and value is not None and value != []
+        if name not in _KNOWN and value is not None and value != [] and not _idle(name, value)
     ]
     if asked.system is not None:
         request.system = texts(asked.system)
@@ -112,6 +112,16 @@ def read(body: bytes, model: str | None = None, stream: bool = False) -> n.Reque
     request.reasoning = _reasoning(asked)
     conversation(request, asked.messages)
     return request
+
+
+def _idle(name: str, value: object) -> bool:
+    """Context management that only says what becomes of old thoughts, as Claude Code sends it
+    with every request: other providers are never sent them all."""
+    edits = value.get("edits") if name == "context_management" and isinstance(value, dict) else None
+    return isinstance(edits, list) and all(
+        isinstance(edit, dict) and text_of(edit.get("type")).startswith("clear_thinking")
+        for edit in edits
+    )
 
 
 def _tools(request: n.Request, asked: _Body) -> None:

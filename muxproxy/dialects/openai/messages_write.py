@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from muxproxy.dialects import ids
+from muxproxy.dialects import ids, seals
 from muxproxy.dialects import neutral as n
 from muxproxy.dialects.openai.thoughts import details
 from muxproxy.dialects.quirks import Quirks
@@ -125,7 +125,8 @@ def _thoughts(
     if quirks.thoughts == "reasoning_details":
         message["reasoning_details"] = details(thoughts)
     elif quirks.thoughts == "none" or not text:
-        request.drop("thinking")
+        if any(seals.proven(part) for part in thoughts):  # bare thoughts nobody asks for again
+            request.drop("thinking")
     elif quirks.thoughts == "content":
         content = message["content"]
         said = [{"type": "text", "text": content}] if isinstance(content, str) else content or []

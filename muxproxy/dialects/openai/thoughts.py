@@ -12,7 +12,7 @@ from typing import Any
 
 from muxproxy.dialects import neutral as n
 from muxproxy.dialects.reading import text_of
-from muxproxy.dialects.seals import FORMATS, MAKERS
+from muxproxy.dialects.seals import FORMATS, MAKERS, proven
 
 
 def maker_of(entry: dict[str, Any]) -> str | None:
@@ -55,7 +55,7 @@ def from_details(details: list[Any]) -> list[n.Part]:
         )
         at = index
         found.append(last)
-    return [part for part in found if isinstance(part, n.Thinking) and (part.text or _proof(part))]
+    return [part for part in found if isinstance(part, n.Thinking) and (part.text or proven(part))]
 
 
 def details(thoughts: list[n.Thinking], index: int = 0) -> list[dict[str, Any]]:
@@ -111,10 +111,6 @@ def _summary(block: n.Thinking, name: str | None, maker: str | None) -> bool:
     """Whether `block` is the readable side of the sealed reasoning that follows it."""
     alone = block.signature is None and block.maker == maker
     return alone and (block.id is None or name is None or block.id == name)
-
-
-def _proof(thinking: n.Thinking) -> bool:
-    return thinking.signature is not None or thinking.sealed is not None
 
 
 def _string(value: object) -> str | None:
