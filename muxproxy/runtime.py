@@ -230,6 +230,9 @@ class Runtime:
         self.upstreams.retain({spec_from(p, self._env) for p in config.providers.values()})
         logs.level(config.log.level)
         self.metrics.reloads += 1
+        for warning in built.warnings:
+            if warning not in self.warnings:
+                self.log.warning(warning)
         self.warnings = built.warnings
         self.standing.took(built.files)
         self.standing.restart = pending

@@ -20,7 +20,7 @@ from muxproxy.runtime import Runtime
 LOOK_MS = 1000
 # Events are gathered while they come, for so long: a ledger beside the file makes one per commit.
 _GATHER_MS = 400
-_STEP_MS = 100
+_STEP_MS = 200
 # A file that was not touched for so long is whole.
 _STILL_SECONDS = 0.05
 _MOST_LOOKS = 100

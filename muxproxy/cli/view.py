@@ -90,6 +90,11 @@ def _config(config: dict[str, Any], width: int, paint: Paint) -> list[str]:
     if config["restart_needed"]:
         waits = ", ".join(config["restart_needed"])
         lines.append(paint(f"  waits for a restart: {waits}", "yellow"))
+    if config["warnings"]:
+        count = len(config["warnings"])
+        lines.append(
+            paint(f"  {count} doubt{'s' * (count > 1)}: muxproxy check says which", "yellow")
+        )
     return lines
 
 

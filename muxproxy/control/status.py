@@ -32,6 +32,7 @@ class Source(Listed, Protocol):
 
     metrics: Metrics
     started: float
+    warnings: list[str]
 
     @property
     def standing(self) -> Standing: ...
@@ -63,6 +64,7 @@ async def status(source: Source, reader: AsyncReader) -> dict[str, Any]:
             "current": standing.error is None,
             "error": standing.error,
             "restart_needed": list(standing.restart),
+            "warnings": source.warnings,
         },
         "in_flight": metrics.in_flight,
         "streams": source.streams(),

@@ -146,7 +146,7 @@ def test_a_page_is_never_larger_than_its_terminal(width: int, height: int) -> No
         "version": "1", "ready": False, "uptime_s": 90000, "in_flight": 0, "streams": 0,
         "detail": {"ledger": "full"}, "totals": {"requests": 1}, "budgets": [budget] * 50,
         "config": {"files": ["f", "g"], "since": "2026-01-01T00:00:00Z", "error": "a\nb",
-                   "restart_needed": ["listen"]},
+                   "restart_needed": ["listen"], "warnings": ["w"]},
         "today": {"requests": 0, "cost_usd": None}, "providers": [provider] * 50,
         "calls": [call] * 50,
     }  # fmt: skip

@@ -139,9 +139,11 @@ async def test_changes_that_need_a_restart_are_named_and_wait(
         assert (await pair.get("/ready")).json()["restart_needed"] == ["listen", "admin", "server"]
         assert "listen, admin, server changed: that takes effect after a restart" in caplog.text
         assert pair.runtime.config.listen == "127.0.0.1:0"
-        in_place(path, text(pair, "third"))
+        in_place(path, text(pair, "third", "keys: [{name: a, value: b}]\n"))
         await pair.runtime.reload()
         assert "restart_needed" not in (await pair.get("/ready")).json()
+        assert "keys are not checked while auth.mode is open" in caplog.text
+        assert len((await pair.get("/v1/status")).json()["config"]["warnings"]) == 1
 
 
 BROKEN: tuple[Callable[[str], bytes | None], ...] = (
