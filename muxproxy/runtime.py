@@ -28,7 +28,6 @@ from muxproxy.config.load import load_file
 from muxproxy.config.loaded import NO_FLAGS
 from muxproxy.config.model import Config
 from muxproxy.drain import InFlight
-from muxproxy.errors import MuxError
 from muxproxy.exchange import Receipt
 from muxproxy.headers import Headers
 from muxproxy.interception import Interception
@@ -367,12 +366,7 @@ class Runtime:
 
     async def top_up(self, name: str, scope: str, amount: str | int | float) -> None:
         """Raise one scope's limit; in the books before this returns. Raises MuxError."""
-        try:
-            ceiling = units.amount(amount)
-        except ValueError as error:
-            raise MuxError("invalid_request", f"amount: {error}") from None
-        spend = self.proxy.budgets.top_up(name, scope, ceiling.value, time.time())
-        await self.ledger.book([spend])
+        await self.stored.top_up(name, scope, amount, self.proxy.budgets)
 
     async def explain(self, asked: Asked) -> dict[str, object]:
         """What would happen to a request, and why; nothing is sent. Raises MuxError."""

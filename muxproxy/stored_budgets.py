@@ -11,6 +11,7 @@ import msgspec
 
 from muxproxy.budget import Budgets, budget_faults
 from muxproxy.compiling import budget_predicates
+from muxproxy.config import units
 from muxproxy.config.model import Budget, Config
 from muxproxy.errors import MuxError
 from muxproxy.ledger import Ledger
@@ -57,6 +58,17 @@ class StoredBudgets:
         await self._ledger.put_budget(name, None)
         del self._stored[name]
         self._apply(config, budgets)
+
+    async def top_up(
+        self, name: str, scope: str, amount: str | int | float, budgets: Budgets
+    ) -> None:
+        """Raise one scope's limit; in the books before this returns. Raises MuxError."""
+        try:
+            ceiling = units.amount(amount)
+        except ValueError as error:
+            raise MuxError("invalid_request", f"amount: {error}") from None
+        spend = budgets.top_up(name, scope, ceiling.value, time.time())
+        await self._ledger.book([spend])
 
     def _apply(self, config: Config, budgets: Budgets) -> None:
         combined = self.beside(config)
