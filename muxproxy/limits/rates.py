@@ -269,8 +269,13 @@ class Limits:
         if self._rules:
             first, second = self.by_caller, self.by_plan
             taken = _take(first + second, call, now)
-            ticket._first = [(meter, n) for meter, n in taken if meter.rule.by_caller]
-            ticket._second = [(meter, n) for meter, n in taken if not meter.rule.by_caller]
+            if not second:
+                ticket._first = taken
+            elif not first:
+                ticket._second = taken
+            else:
+                ticket._first = [pair for pair in taken if pair[0].rule.by_caller]
+                ticket._second = [pair for pair in taken if not pair[0].rule.by_caller]
         return ticket
 
     def peek(self, call: LimitedCall, now: float) -> None:

@@ -146,15 +146,15 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             images = min(usage.images_out, out)
             total += images * rates.image_out
             out -= images
-        total += (
-            plain * rates.input
-            + read * rates.cache_read
-            + write * rates.cache_write
-            + write_1h * rates.cache_write_1h
-            + out * rates.output
-            + (usage.reasoning or 0) * rates.reasoning
-            + (usage.requests or 0) * rates.search
-        )
+        total += plain * rates.input + out * rates.output
+        if read:
+            total += read * rates.cache_read
+        if write or write_1h:
+            total += write * rates.cache_write + write_1h * rates.cache_write_1h
+        if usage.reasoning:
+            total += usage.reasoning * rates.reasoning
+        if usage.requests:
+            total += usage.requests * rates.search
         return (total + HALF) // PER
 
     def ceiling(self, tokens_in: int, tokens_out: int, *, worst: bool = False) -> int:

@@ -132,10 +132,13 @@ class Proxy:
         series = self.metrics.series[receipt.provider or "", receipt.model or ""]
         tokens = series.tokens
         tokens[0] += usage.input
-        tokens[1] += usage.cache_read or 0
-        tokens[2] += (usage.cache_write_5m or 0) + (usage.cache_write_1h or 0)
         tokens[3] += usage.output
-        tokens[4] += usage.reasoning or 0
+        if usage.cache_read:
+            tokens[1] += usage.cache_read
+        if usage.cache_write_5m or usage.cache_write_1h:
+            tokens[2] += (usage.cache_write_5m or 0) + (usage.cache_write_1h or 0)
+        if usage.reasoning:
+            tokens[4] += usage.reasoning
         if receipt.cost is None:
             series.unpriced += 1
         else:
