@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Literal
 
 from muxproxy import logs
 from muxproxy.auth import PROXY_REALM
-from muxproxy.browser import is_loopback
 from muxproxy.ca import names
 from muxproxy.ca.files import Folder
 from muxproxy.config.model import Config
@@ -112,7 +111,7 @@ class Interception:
             return MuxError(
                 "proxy_unauthorized",
                 "tunnels need a key of this proxy: put one into the proxy's URL, as in "
-                f"http://KEY@{host if is_loopback(host) else '127.0.0.1'}:8787",
+                "http://KEY@127.0.0.1:8787",
                 headers=[PROXY_REALM],
             )
         return self.towards(host, port)
@@ -151,8 +150,7 @@ class Interception:
         return True
 
     def _opening(self, name: str, provider: str | None) -> Verdict:
-        if self._leaves is None or not self._leaves.covers(name):
-            self._load()  # `muxproxy ca` may have been run since
+        self._load()  # `muxproxy ca` may have been run since: one stat per CONNECT
         leaves = self._leaves
         if leaves is not None and leaves.covers(name):
             return "intercept"

@@ -342,3 +342,49 @@ async def test_a_request_that_comes_back_is_a_508(tmp_path: Path) -> None:
             b"1.0 corp",
             VIA,
         ]
+
+
+async def test_a_new_key_is_taken_up_at_once(tmp_path: Path) -> None:
+    async with opened(tmp_path) as found:
+        async with tunnel(found.port, "api.openai.test:443") as client:
+            await client.secure(found.trusting, "api.openai.test")
+        new_ca(tmp_path / "ca", ["api.openai.test"])
+        fresh = ssl.create_default_context(cafile=str(found.folder.cert))
+        async with tunnel(found.port, "api.openai.test:443") as client:
+            await client.secure(fresh, "api.openai.test")
+        async with tunnel(found.port, "api.openai.test:443") as client:
+            with pytest.raises(ssl.SSLCertVerificationError):
+                await client.secure(found.trusting, "api.openai.test")
+
+
+async def test_a_reload_changes_what_is_opened(tmp_path: Path) -> None:
+    async with opened(tmp_path, "intercept: off\n") as found:
+        file = tmp_path / "muxproxy.yaml"
+        async with tunnel(found.port, "api.openai.test:443") as client:
+            assert client.status == 502  # passed on, to a name that does not exist
+        file.write_text(
+            file.read_text().replace("intercept: off", f"intercept: {{ca: {tmp_path}/ca}}")
+        )
+        await found.proxy.runtime.reload()
+        async with tunnel(found.port, "api.openai.test:443") as client:
+            await client.secure(found.trusting, "api.openai.test")
+            assert (await client.call("POST", PATH, CHAT)).status == 200
+        file.write_text(file.read_text().replace("api.openai.test/v1", "other.openai.test/v1"))
+        await found.proxy.runtime.reload()
+        async with tunnel(found.port, "other.openai.test:443") as client:
+            assert client.status == 501 and b"does not cover" in client.body
+
+
+async def test_many_tunnels_to_one_host_at_once(tmp_path: Path) -> None:
+    async with opened(tmp_path) as found:
+        everyone = asyncio.Barrier(50)
+
+        async def one() -> None:
+            async with tunnel(found.port, "api.openai.test:443") as client:
+                await everyone.wait()
+                await client.secure(found.trusting, "api.openai.test")
+                assert (await client.call("POST", PATH, CHAT)).status == 200
+
+        await asyncio.gather(*(one() for _ in range(50)))
+        receipts = await found.proxy.settled(50)
+        assert {r.end for r in receipts} == {"finished"} and len(receipts) == 50
