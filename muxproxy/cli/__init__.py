@@ -32,6 +32,7 @@ COMMANDS = {
     "recost": ("recost", "re-price recorded calls at the prices in force now"),
     "ca": ("ca", "the local CA: make, renew, show it, and what lets programs trust it"),
     "init": ("init", "write a commented starter configuration for the keys found"),
+    "route": ("route", "score prompts by a strategy, without calling anybody"),
     "schema": ("schema", "the JSON Schema of the configuration"),
     "health": ("health", "ask a running muxproxy whether it is ready"),
 }

@@ -1,0 +1,1 @@
+"""Which model a text needs: features, a classifier, judges of answers. No I/O on the road."""

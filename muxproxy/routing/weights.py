@@ -1,0 +1,114 @@
+"""A trained classifier as one small file: a header that tells its training, then the weights.
+
+    b"MUXROUTE1\\n", one line of JSON (Header), then 2**bits weights as signed bytes (zlib)
+
+The score of a text is where its predicted gain (quality of the strong model minus that of the
+cheap one) lies among those of the training texts: at 0.8, four of five would gain less.
+"""
+
+from __future__ import annotations
+
+import zlib
+from array import array
+from bisect import bisect_right
+from math import sqrt
+from operator import itemgetter
+
+import msgspec
+
+from muxproxy.routing import features
+
+MAGIC = b"MUXROUTE1\n"
+_LARGEST = 22  # bits; a file that asks for more is not ours
+_SHAPE_NORM = 60.0  # about how many steps of shape a text has on
+
+
+class BadWeights(ValueError):
+    """The file cannot be used; the message says why."""
+
+
+class Header(msgspec.Struct, kw_only=True):
+    """What stands before the weights. `steps` are quantiles of the predicted gain."""
+
+    features: int = features.VERSION
+    bits: int
+    scale: float
+    bias: float
+    shape: float
+    steps: tuple[float, ...]
+    training: dict[str, object] = {}
+
+
+class Weights:
+    """A linear classifier, ready to score. Immutable."""
+
+    def __init__(self, header: Header, values: array[int]) -> None:
+        self.header = header
+        self.values = values
+
+    def gain(self, read: features.Read) -> float:
+        """The quality that the strong model is expected to add, about -1..1."""
+        header = self.header
+        return header.bias + header.scale * self._raw(read)
+
+    def _raw(self, read: features.Read) -> float:
+        values, words = self.values, read.words
+        shape = sum(_pick(read.shape, values))
+        said = sum(_pick(words, values)) / sqrt(len(words)) if words else 0.0
+        return said + shape * (self.header.shape / sqrt(_SHAPE_NORM))
+
+    def score(self, text: str) -> float:
+        """How much the text needs the strong model, 0..1."""
+        return self.place(self.gain(features.read(text, self.header.bits)))
+
+    def place(self, gain: float) -> float:
+        """Where `gain` lies among those of the training texts, 0..1."""
+        steps = self.header.steps
+        at = bisect_right(steps, gain)
+        if at == 0:
+            return 0.0
+        if at == len(steps):
+            return 1.0
+        low, high = steps[at - 1], steps[at]
+        return (at - 1 + (gain - low) / (high - low)) / (len(steps) - 1)
+
+
+def _pick(indices: list[int], values: array[int]) -> tuple[int, ...] | list[int]:
+    if len(indices) < 2:
+        return [values[i] for i in indices]
+    return itemgetter(*indices)(values)  # type: ignore[no-any-return]
+
+
+def dump(weights: Weights) -> bytes:
+    """The file."""
+    head = msgspec.json.encode(weights.header)
+    return MAGIC + head + b"\n" + zlib.compress(weights.values.tobytes(), 9)
+
+
+def load(data: bytes) -> Weights:
+    """Raises BadWeights."""
+    if not data.startswith(MAGIC):
+        raise BadWeights("it is not a file of `muxproxy train`")
+    line, newline, packed = data[len(MAGIC) :].partition(b"\n")
+    try:
+        header = msgspec.json.decode(line, type=Header)
+    except msgspec.DecodeError as error:
+        raise BadWeights(f"its header cannot be read: {error}") from None
+    if header.features != features.VERSION:
+        raise BadWeights(
+            f"it was trained on features {header.features}, this muxproxy reads "
+            f"{features.VERSION}: train it again"
+        )
+    if not newline or not 8 <= header.bits <= _LARGEST or len(header.steps) < 2:
+        raise BadWeights("its header makes no sense")
+    size = 1 << header.bits
+    unpacker = zlib.decompressobj()
+    try:
+        raw = unpacker.decompress(packed, size + 1)
+    except zlib.error as error:
+        raise BadWeights(f"its weights cannot be unpacked: {error}") from None
+    if len(raw) != size:
+        raise BadWeights(f"it holds {len(raw)} weights, its header says {size}")
+    values = array("b")
+    values.frombytes(raw)
+    return Weights(header, values)

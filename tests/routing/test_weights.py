@@ -1,0 +1,97 @@
+"""The classifier's file, its features and its bounds."""
+
+from __future__ import annotations
+
+from array import array
+
+import pytest
+
+from muxproxy.routing import features, judgement
+from muxproxy.routing.weights import BadWeights, Header, Weights, dump, load
+
+EXAM = "Which of these is a prime?\nA. 4\nB. 6\nC. 7\nD. 8\nAnswer:"
+
+
+def small(**more: object) -> Weights:
+    values = array("b", bytes(256))
+    header = Header(bits=8, scale=0.01, bias=0.2, shape=1.0, steps=(-1.0, 0.0, 1.0))
+    for name, value in more.items():
+        setattr(header, name, value)
+    return Weights(header, values)
+
+
+def test_a_file_comes_back_as_it_was() -> None:
+    weights = small()
+    weights.values[17] = -5
+    again = load(dump(weights))
+    assert again.values == weights.values
+    assert again.header == weights.header
+    assert again.score("anything at all") == weights.score("anything at all")
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda data: b"PK" + data, "not a file of"),
+        (lambda data: data.replace(b'"bits":8', b'"bits":9'), "holds 256 weights"),
+        (lambda data: data.replace(b'"bits":8', b'"bits":60'), "makes no sense"),
+        (lambda data: data.replace(b'"features":1', b'"features":0'), "train it again"),
+        (lambda data: data.rpartition(b"\n")[0] + b"\nxxxxxxxxxxx", "unpacked"),
+        (lambda data: data.replace(b'"bits"', b'"tibs"'), "header cannot be read"),
+    ],
+)
+def test_a_wrong_file_says_what_is_wrong(change: object, why: str) -> None:
+    with pytest.raises(BadWeights, match=why):
+        load(change(dump(small())))  # type: ignore[operator]
+
+
+def test_the_score_is_the_place_among_the_training_texts() -> None:
+    weights = small()
+    assert [weights.place(g) for g in (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 9.0)] == [
+        0.0, 0.0, 0.25, 0.5, 0.75, 1.0, 1.0,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        (EXAM, "choices"),
+        ("Fix this:\n```\ndef f():\n    pass\n```", "code"),
+        ("Find $x$ with $\\frac{1}{x} = 3$", "formulas"),
+        ("Tom has 3 bags of 12 apples. How many apples has he?", "word problem"),
+        ("Who wrote Faust?", "short question"),
+        ("Write a letter to my landlord. " * 9, "open"),
+        ("", "short question"),
+    ],
+)
+def test_the_form_of_a_text(text: str, form: str) -> None:
+    assert features.FORMS[features.read(text, 18).form] == form
+
+
+def test_only_the_ends_of_a_long_text_are_read() -> None:
+    begin, end = "alpha " * 500, "omega " * 200
+    short = features.read(begin + end, 18)
+    long = features.read(begin + "middle " * 100_000 + end, 18)
+    assert set(short.words) - set(long.words) == set()
+    assert len(long.words) < 20
+
+
+@pytest.mark.parametrize("text", ["", " ", "\x00", "\ud800 broken", "日本語の質問", "a" * 200_000])
+def test_any_text_has_a_score(text: str) -> None:
+    for strategy in ("semantic", "heuristic"):
+        assert 0 <= judgement.scorer(strategy, None)(text).score <= 1
+
+
+def test_the_shipped_weights_name_their_sources_and_may_be_shipped() -> None:
+    training = judgement.default_weights().header.training
+    sources = training["sources"]
+    assert isinstance(sources, dict) and len(sources) == 10
+    for name, told in sources.items():
+        assert told["licence"]
+        assert not name.startswith(("alpaca", "routerarena", "mot_"))
+
+
+def test_reasons_hold_nothing_of_the_text() -> None:
+    for strategy in ("semantic", "heuristic"):
+        reason = judgement.scorer(strategy, None)("my secret sesame must be json, explain").reason
+        assert "sesame" not in reason
