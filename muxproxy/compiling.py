@@ -14,6 +14,7 @@ from muxproxy.budget import budget_faults, runaway_faults
 from muxproxy.config import units
 from muxproxy.config.model import Config, Listen, Provider
 from muxproxy.config.notes import Note
+from muxproxy.config.strategies import Strategy
 from muxproxy.exchange import Ask, Caller
 from muxproxy.headers import Headers
 from muxproxy.limits import limit_faults
@@ -22,6 +23,8 @@ from muxproxy.proxy import Service, Snapshot
 from muxproxy.proxy.forward import credential_for
 from muxproxy.proxy.health import Health
 from muxproxy.proxy.health.probes import Probe
+from muxproxy.proxy.strategies import Strategies
+from muxproxy.routing.judgement import COUNTS
 from muxproxy.rules import Rulebook, compile_rules, compile_when
 from muxproxy.upstream import Origin, Upstreams, spec_from
 
@@ -52,7 +55,18 @@ def unreadable_terms(config: Config) -> list[Note]:
         *limit_faults(config.limits),
         *override_faults(config.prices),
     ]
-    return [Note(_path(where), text) for where, text in found]
+    return [*(Note(_path(where), text) for where, text in found), *_counts(config)]
+
+
+def _counts(config: Config) -> list[Note]:
+    """What `counts` of an alias names and nobody counts."""
+    return [
+        Note(("models", alias, "counts", name), f"expected one of {', '.join(sorted(COUNTS))}")
+        for alias, spec in config.models.items()
+        if isinstance(spec, Strategy)
+        for name in spec.counts
+        if name not in COUNTS
+    ]
 
 
 def _path(dotted: str) -> tuple[str | int, ...]:
@@ -71,11 +85,14 @@ class Heavy(msgspec.Struct, frozen=True):
 
     rulebook: Rulebook
     prices: Prices
+    strategies: Strategies
 
 
 def compile_heavy(config: Config) -> Heavy:
     """Raises ValueError for what cannot be served."""
-    return Heavy(compile_rules(config), Prices.load(config.prices, config.providers))
+    prices = Prices.load(config.prices, config.providers)
+    strategies = Strategies(config, prices)
+    return Heavy(compile_rules(config, strategies), prices, strategies)
 
 
 def compile_snapshot(
@@ -87,6 +104,7 @@ def compile_snapshot(
 ) -> Snapshot:
     """Raises ValueError for what cannot be served."""
     heavy = heavy or compile_heavy(config)
+    heavy.strategies.health = health
     services = {
         name: _service(name, provider, upstreams.origin(spec_from(provider, env)), health)
         for name, provider in config.providers.items()

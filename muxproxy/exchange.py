@@ -89,6 +89,11 @@ class Target(msgspec.Struct, frozen=True):
     model: str | None = None
 
 
+# What makes a choice stick to its conversation (Plan.sticks).
+BY_STRATEGY = 1
+BY_TEXT = 2
+
+
 class Plan(msgspec.Struct, kw_only=True):
     """What the rules decided. `reason` is one line a person can read."""
 
@@ -96,6 +101,10 @@ class Plan(msgspec.Struct, kw_only=True):
     rule: str | None = None
     reason: str = ""
     strategy: str | None = None
+    score: float | None = None  # how much the strategy thinks the strong model is needed
+    judged: int = 0  # the first candidates' answers are judged before one goes out
+    spec: object = None  # config.strategies.Strategy of the alias that chose
+    sticks: int = 0  # BY_STRATEGY or BY_TEXT: its conversation stays where this one goes
     alias: str | None = None  # the alias that supplied the model
     chosen: bool = False  # the model was supplied by an alias, a rule or a default
     set: dict[str, object] = {}

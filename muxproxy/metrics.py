@@ -85,6 +85,8 @@ class Metrics:
         "reloads",
         "requests",
         "series",
+        "sticky_cached_tokens",
+        "sticky_turns",
         "usage_source",
     )
 
@@ -94,6 +96,8 @@ class Metrics:
         self.errors: defaultdict[str, int] = defaultdict(int)  # our code -> count
         # (budget, kind: threshold 80, exceeded, shadow, overrun) -> count
         self.budget_events: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self.sticky_turns = 0  # kept where their conversation began, not where the strategy said
+        self.sticky_cached_tokens = 0  # that such turns read from the provider's prompt cache
         self.usage_source: defaultdict[str, int] = defaultdict(int)
         self.series: defaultdict[tuple[str, str], Series] = defaultdict(Series)
         self.overhead = Histogram(OVERHEAD_BOUNDS)

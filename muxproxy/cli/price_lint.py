@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 
 from muxproxy.config.check import Extra
 from muxproxy.config.faults import nearest
-from muxproxy.config.model import Config, Strategy
+from muxproxy.config.model import Config
 from muxproxy.config.notes import Note, Path
+from muxproxy.config.strategies import Strategy
 from muxproxy.config.units import Expected, amount
 from muxproxy.config.values import targets
 from muxproxy.prices import Prices

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from muxproxy.config import when
 from muxproxy.config.covering import covered
-from muxproxy.config.model import Config, Intercept, Rule, Strategy
+from muxproxy.config.model import Config, Intercept, Rule
 from muxproxy.config.notes import Notes, Path
 from muxproxy.config.units import Expected, amount, rate
 
-BUILT = ("heuristic", "weighted", "least_in_flight", "peak_ewma")
 _LISTED = ("cheapest", "fastest", "weighted")
 _CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
 _MEANS_PATH = frozenset({"path", "endpoint", "header"})
@@ -17,7 +16,6 @@ _MEANS_PATH = frozenset({"path", "endpoint", "header"})
 def examine(config: Config, notes: Notes) -> None:
     """Everything doubtful."""
     _providers(config, notes)
-    _strategies(config, notes)
     _shadowed(config, notes)
     _hours(config, notes)
     _zero(config, notes)
@@ -74,17 +72,6 @@ def _interception(config: Config, notes: Notes) -> None:
         notes.warn(
             ("intercept", "fail_open"),
             f"tunnels to {hosts} escape budgets and limits while their clients refuse the CA",
-        )
-
-
-def _strategies(config: Config, notes: Notes) -> None:
-    for alias, spec in config.models.items():
-        if not isinstance(spec, Strategy) or spec.strategy in BUILT:
-            continue
-        used = "the listed order" if spec.models and not spec.cheap else "heuristic"
-        notes.warn(
-            ("models", alias, "strategy"),
-            f"strategy {spec.strategy} is not built yet; {used} is used",
         )
 
 

@@ -34,6 +34,7 @@ from muxproxy.config.marks import (
     Zone,
 )
 from muxproxy.config.resilience import Breaker, CacheBounds, Probe, Retry, RuleCache, RuleTimeouts
+from muxproxy.config.strategies import Routing, Strategy
 
 
 class Tls(Strict, frozen=True, kw_only=True):
@@ -168,34 +169,6 @@ class Provider(Strict, frozen=True, kw_only=True):
     """When the caller leaves: cancel, or {drain: 30s} to read the rest and learn the usage."""
     missing_key: Internal | None = None
     """The unset environment variable that `api_key` named; None: the key is set or not needed."""
-
-
-class Strategy(Strict, frozen=True, kw_only=True):
-    """An alias resolved by a strategy."""
-
-    strategy: Literal[
-        "heuristic",
-        "semantic",
-        "cascade",
-        "hybrid",
-        "cheapest",
-        "fastest",
-        "weighted",
-        "least_in_flight",
-        "peak_ewma",
-    ]
-    cheap: str | None = None
-    """An alias or provider/model."""
-    strong: str | None = None
-    """An alias or provider/model."""
-    threshold: float = 0.5
-    """Score in 0..1 from which the strong model is used."""
-    models: list[str] = []
-    """The candidates of all but heuristic, semantic, cascade and hybrid."""
-    weights: list[float] = []
-    """One per entry of `models`."""
-    affinity: bool = False
-    """A session or conversation stays with one of `models`, while that one is well."""
 
 
 class Rule(Strict, frozen=True, kw_only=True):
@@ -373,6 +346,7 @@ class Config(Strict, frozen=True, kw_only=True):
     providers: dict[str, Provider] = {}
     models: dict[str, str | list[str] | Strategy] = {}
     """The names callers may use; a list is an order of fall-back."""
+    routing: Routing = Routing()
     rules: list[Rule] = []
     budgets: list[Budget] = []
     limits: list[Limit] = []

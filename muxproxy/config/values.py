@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 from muxproxy.config import units, when
 from muxproxy.config.bounds import bounds, has_terms
 from muxproxy.config.faults import nearest, suggestion
-from muxproxy.config.model import Config, Listen, Rule, Strategy
+from muxproxy.config.model import Config, Listen, Rule
 from muxproxy.config.notes import Notes, Path
+from muxproxy.config.strategies import Strategy
 
 Names = Mapping[str, frozenset[str]]
 
@@ -130,7 +131,7 @@ def targets(spec: str | list[str] | Strategy, path: Path) -> list[tuple[str, Pat
         return [(name, (*path, at)) for at, name in enumerate(spec)]
     found = [
         (name, (*path, field))
-        for field, name in (("cheap", spec.cheap), ("strong", spec.strong))
+        for field, name in (("cheap", spec.cheap), ("strong", spec.strong), ("agree", spec.agree))
         if name is not None
     ]
     return found + [(name, (*path, "models", at)) for at, name in enumerate(spec.models)]
@@ -142,6 +143,10 @@ def _strategy(spec: Strategy, path: Path, notes: Notes) -> None:
         notes.fault(path, f"{missing} is missing", "give cheap and strong, or a list of models")
     if not 0 <= spec.threshold <= 1:
         notes.fault((*path, "threshold"), "expected a number from 0 to 1")
+    if not 0 <= spec.band <= 1:
+        notes.fault((*path, "band"), "expected a number from 0 to 1")
+    if spec.hold is not None and spec.hold < 1:
+        notes.fault((*path, "hold"), "expected a number of characters, or null for the answer")
     if spec.weights and len(spec.weights) != len(spec.models):
         notes.fault((*path, "weights"), "expected one weight per entry of models")
     if any(not 0 <= w < 1e9 for w in spec.weights) or (spec.weights and not any(spec.weights)):

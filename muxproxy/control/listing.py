@@ -6,7 +6,8 @@ from collections.abc import Container, Iterator, Mapping
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from muxproxy.config.model import Config, Strategy
+from muxproxy.config.model import Config
+from muxproxy.config.strategies import Strategy
 from muxproxy.ledger.reports import iso_ms
 
 

@@ -85,6 +85,16 @@ def _requests(metrics: Metrics) -> Iterator[Metric]:
     for name, count in metrics.usage_source.items():
         sources.add_metric([name], count)
     yield sources
+    yield CounterMetricFamily(
+        "muxproxy_sticky_turns",
+        "Calls kept at the model of their conversation against the strategy's choice.",
+        metrics.sticky_turns,
+    )
+    yield CounterMetricFamily(
+        "muxproxy_sticky_cached_tokens",
+        "Prompt tokens such calls read from the provider's cache.",
+        metrics.sticky_cached_tokens,
+    )
     overhead = HistogramMetricFamily(
         "muxproxy_overhead_seconds", "Time spent in muxproxy before the caller's first byte."
     )

@@ -27,6 +27,7 @@ from muxproxy.proxy.retrying import RetryBudget
 from muxproxy.proxy.road import Exchange
 from muxproxy.proxy.settling import Verdict
 from muxproxy.proxy.snapshot import Service, Snapshot
+from muxproxy.proxy.sticky import Conversations
 from muxproxy.proxy.terms import breakers
 from muxproxy.tap.counting import TokenCounter
 from muxproxy.upstream import Upstreams
@@ -60,6 +61,8 @@ class Proxy:
         self.limits = limits
         self.headroom = headroom
         self.health = health
+        self.conversations = Conversations()
+        self.conversations.most = snapshot.config.routing.conversations
         self.accepted = 0  # exchanges begun
         server = snapshot.config.server
         self.bodies = BodyMemory(size(server.max_body_memory))

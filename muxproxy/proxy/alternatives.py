@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from muxproxy.budget import estimate
-from muxproxy.config.model import Config, Strategy
+from muxproxy.config.model import Config
+from muxproxy.config.strategies import Strategy
 from muxproxy.exchange import Ask, Target
 from muxproxy.money import dollars
 from muxproxy.prices import Price

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from muxproxy import exchange as words
-from muxproxy.config.model import Config, Strategy
+from muxproxy.config.model import Config
+from muxproxy.config.strategies import Strategy
 from muxproxy.exchange import Ask, Target
 from muxproxy.proxy.affinity import rank, session_of
 from muxproxy.rules import Rulebook

@@ -66,6 +66,8 @@ def ceiling(x: Exchange) -> int | None:
     assert x.ask is not None
     value = x.fields.get(b"x-max-budget")
     given: object = value.decode("latin-1") if value is not None else x.ask.max_budget
+    if given is None and isinstance(x.ask.cascade_config, dict):
+        given = x.ask.cascade_config.get("max_budget")
     if given is None:
         return None
     try:

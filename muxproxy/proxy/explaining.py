@@ -303,6 +303,7 @@ class _Dry:
         self.limits = _PeekingLimits(proxy.limits)
         self.headroom = proxy.headroom
         self.health = proxy.health
+        self.conversations = proxy.conversations
         self.bodies = proxy.bodies
         self.counter = proxy.counter
         self.metrics = Metrics()

@@ -204,6 +204,7 @@ def _add_metadata(
         "rule": plan.rule,
         "reason": plan.reason,
         "strategy": plan.strategy,
+        "score": plan.score,
     }
     try:
         body = set_members(body, {"router_metadata": metadata})

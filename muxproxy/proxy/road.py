@@ -36,6 +36,7 @@ from muxproxy.proxy.overload import BodyMemory, Gate
 from muxproxy.proxy.relay import Relay, Sink
 from muxproxy.proxy.session import Session, refuse_upgrade
 from muxproxy.proxy.snapshot import Service
+from muxproxy.proxy.sticky import Stay, stay
 from muxproxy.proxy.terms import RuleTerms, joined, times_at
 from muxproxy.proxy.unread import begin
 from muxproxy.upstream import Reply, Request, UpstreamError
@@ -79,6 +80,7 @@ class Exchange:
         "sink",
         "snapshot",
         "status",
+        "stay",
         "target",
         "task",
         "terms",
@@ -132,6 +134,7 @@ class Exchange:
         self.extra: Headers = _NO_HEADERS  # of ours, on the answer
         self.recording: Recording | None = None  # of the answer, for the cache
         self.leased = 0  # bytes of collected body
+        self.stay: Stay | None = None  # this turn of its conversation
         self.told: list[str] = _NOTHING  # why each attempt failed
 
     async def run(self) -> None:
@@ -221,6 +224,8 @@ class Exchange:
         )
         if self.plan.deny is not None:
             raise MuxError("denied_by_rule", self.plan.deny)
+        if self.plan.sticks:
+            self.stay = stay(self)
         if self.proxy.budgets.guard is not None:
             guard(self, self.proxy.budgets.guard, now)
         if snapshot.terms is not None:
@@ -349,6 +354,8 @@ class Exchange:
             self.live.in_flight -= 1
             if self.booking.ttfb_us is not None and self.status < 400:
                 self.live.observe(self.booking.ttfb_us)
+        if self.stay is not None:
+            self.stay.over(self)
         try:
             self.booking.settle(self)
         except Exception:

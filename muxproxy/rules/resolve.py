@@ -8,16 +8,15 @@ depend on the request is worked out when the rules are compiled.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import msgspec
 
 from muxproxy import exchange
-from muxproxy.config.model import Config, Strategy
+from muxproxy.config.model import Config
+from muxproxy.config.strategies import Strategy
 from muxproxy.exchange import Target
 from muxproxy.rules.context import Context
-from muxproxy.rules.detectors import detect
-from muxproxy.rules.strategist import Pools, Strategist, Targets
+from muxproxy.rules.strategist import Ordered, Pools, Strategist, Targets
 
 # Who serves a dialect's callers without translation.
 SERVED_BY: dict[str, tuple[str, ...]] = {
@@ -34,6 +33,9 @@ class Choice(msgspec.Struct, frozen=True):
     candidates: Targets
     strategy: str | None = None
     reason: str = ""
+    score: float | None = None
+    judged: int = 0
+    spec: Strategy | None = None  # of the strategy that chose
 
 
 class _Branch(msgspec.Struct, frozen=True):
@@ -88,17 +90,22 @@ class Resolver:
         if isinstance(found, Choice):
             return found
         targets: list[Target] = []
-        strategy, reasons = None, []
+        chosen: Ordered | None = None
+        spec, reasons = None, []
         for part in found:
             if isinstance(part, Target):
                 targets.append(part)
                 continue
-            saw = partial(_saw, context)
-            ordered = self._strategist.order(part.alias, part.spec, part.pools, context.ask, saw)
+            ordered = self._strategist.order(part.alias, part.spec, part.pools, context)
+            if chosen is None:
+                chosen, spec = ordered, part.spec
+                judged = ordered.judged if not targets else 0
             targets += ordered.candidates
-            strategy = strategy or ordered.strategy
             reasons.append(ordered.reason)
-        return Choice(_unique(targets), strategy, "; ".join(reasons))
+        assert chosen is not None
+        return Choice(
+            _unique(targets), chosen.strategy, "; ".join(reasons), chosen.score, judged, spec
+        )
 
     def split(self, model: str) -> Target | None:
         """The target of `provider/model`; None when the prefix is no provider."""
@@ -131,10 +138,6 @@ class Resolver:
             else:
                 found += (*part.pools.cheap, *part.pools.strong, *part.pools.listed)
         return _unique(found)
-
-
-def _saw(context: Context, detector: str) -> str | None:
-    return detect(detector, context.text("text").reading)
 
 
 def _unique(targets: Sequence[Target]) -> Targets:

@@ -18,11 +18,12 @@ from muxproxy.rules.context import AllText, BudgetView, Context, NoBudgets, no_t
 from muxproxy.rules.globs import glob
 from muxproxy.rules.recorded import Memory, RecordedContext, Unstored
 from muxproxy.rules.resolve import Choice, Resolver
-from muxproxy.rules.strategist import Heuristic, Strategist
+from muxproxy.rules.strategist import LISTED, Listed, Strategist
 
 NO_BUDGETS = NoBudgets()
 # A rule that names one of these means it for paths other than chat too.
 _MEANS_PATH = frozenset({"path", "endpoint", "header"})
+_TEXT = frozenset({"text", "all_text", "prompt_chars"})
 _CHAT = exchange.GENERATING | {exchange.COUNT_TOKENS}
 
 
@@ -49,6 +50,7 @@ class _Rule(msgspec.Struct, frozen=True):
     goes_on: bool
     shadow: bool
     chat_only: frozenset[str] | None
+    by_text: bool = False  # where it leads was decided by a text, and may stick
 
     def match(self, context: Context) -> str | None:
         """Why it matches, or None."""
@@ -60,11 +62,12 @@ class _Rule(msgspec.Struct, frozen=True):
 class _Effects:
     """What the rules that matched so far want."""
 
-    __slots__ = ("by", "deny", "names", "reasons", "set", "shadow", "tags", "to")
+    __slots__ = ("by", "by_text", "deny", "names", "reasons", "set", "shadow", "tags", "to")
 
     def __init__(self) -> None:
         self.to: tuple[str, ...] = ()
         self.by: str | None = None
+        self.by_text = False
         self.deny: str | None = None
         self.set: dict[str, object] = {}
         self.tags: tuple[str, ...] = ()
@@ -80,6 +83,15 @@ class Rulebook:
         self._resolver = Resolver(config, strategist)
         self._default = config.defaults.model
         self._rules = tuple(_compile(rule) for rule in config.rules)
+        texts = [at for at, r in enumerate(config.rules) if r.to and r.sticky and _reads_text(r)]
+        if texts:  # what is left over once no text rule matched was decided by text as well
+            self._rules = tuple(
+                msgspec.structs.replace(rule, by_text=True)
+                if at in texts or (at > texts[0] and not config.rules[at].when)
+                else rule
+                for at, rule in enumerate(self._rules)
+            )
+        self._rest_by_text = bool(texts)
         for names in {rule.to for rule in self._rules if rule.to}:
             self._resolver.prepare(names)
         if self._default is not None:
@@ -200,10 +212,14 @@ class Rulebook:
             plan.candidates = (Target(pinned),)
             _because(plan, f"sent to {pinned}")
         elif effects.to:
+            if effects.by_text:
+                plan.sticks = exchange.BY_TEXT
             self._route(plan, effects.to, context)
             if not plan.candidates:
                 raise _nobody(context.ask)
         else:
+            if self._rest_by_text:
+                plan.sticks = exchange.BY_TEXT
             self._own(plan, context)
         return plan
 
@@ -213,6 +229,9 @@ class Rulebook:
         plan.candidates = choice.candidates
         plan.chosen = True
         plan.strategy = choice.strategy
+        if choice.strategy not in (None, LISTED):
+            plan.sticks = plan.sticks or exchange.BY_STRATEGY
+        plan.score, plan.judged, plan.spec = choice.score, choice.judged, choice.spec
         if len(names) == 1 and self._resolver.is_alias(names[0]):
             plan.alias = names[0]
         if choice.reason:
@@ -248,7 +267,7 @@ def compile_rules(config: Config, strategist: Strategist | None = None) -> Ruleb
 
     Raises ValueError for a `when` that `config.check` would have refused.
     """
-    return Rulebook(config, strategist if strategist is not None else Heuristic())
+    return Rulebook(config, strategist if strategist is not None else Listed())
 
 
 def compile_when(when: dict[str, Any] | None) -> Callable[[Caller, Ask, Headers, float], bool]:
@@ -287,6 +306,11 @@ def _compile(rule: Rule) -> _Rule:
     )
 
 
+def _reads_text(rule: Rule) -> bool:
+    fields = {test.field for test in language.tests(language.parse(rule.when, _refuse))}
+    return bool(fields & _TEXT)
+
+
 def _refuse(path: language.Path, message: str, hint: str) -> None:
     raise ValueError(f"when {'.'.join(map(str, path))}: {message}")
 
@@ -309,6 +333,7 @@ def _apply(rule: _Rule, why: str, effects: _Effects, context: Context) -> bool:
         return False
     if rule.to:
         effects.to = rule.to
+        effects.by_text = rule.by_text
     if rule.set:
         effects.set = {**effects.set, **rule.set}
     if rule.tags:

@@ -1,21 +1,23 @@
 """Which of an alias's candidates come first.
 
-`Strategist` is the seam for the real strategies; `Heuristic` is what is there without them. It
-says honestly what it did: a strategy that it cannot do is reported as `heuristic`.
+`Strategist` is the seam to the strategies, which stand higher up; `Listed` is what rules do where
+none is given.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
 
-from muxproxy.config.model import Strategy
-from muxproxy.exchange import Ask, Target
+from muxproxy.config.strategies import Strategy
+from muxproxy.exchange import Target
+from muxproxy.rules.context import Context
 
 Targets = tuple[Target, ...]
-Detect = Callable[[str], str | None]
+
+
+LISTED = "listed"  # no strategy: in the order written
 
 
 class Pools(msgspec.Struct, frozen=True):
@@ -32,33 +34,32 @@ class Pools(msgspec.Struct, frozen=True):
 
 
 class Ordered(msgspec.Struct, frozen=True):
-    """Candidates in order; `strategy` is what was really done, `reason` why."""
+    """Candidates in order; `strategy` is what was really done, `reason` why.
+
+    `judged`: so many of the first candidates have their answers judged, as `spec` says, before
+    one goes to the caller.
+    """
 
     candidates: Targets
     strategy: str
     reason: str
+    score: float | None = None
+    judged: int = 0
+    spec: Strategy | None = None
 
 
 class Strategist(Protocol):
-    """Orders the candidates of a strategy alias. Pure: no clock, no I/O."""
+    """Orders the candidates of a strategy alias. No I/O."""
 
-    def order(self, alias: str, spec: Strategy, pools: Pools, ask: Ask, detect: Detect) -> Ordered:
-        """`detect(name)` is what detector `name` saw in the last user text, or None."""
+    def order(self, alias: str, spec: Strategy, pools: Pools, context: Context) -> Ordered:
+        """Raises MuxError where the caller wishes for a strategy that there is not."""
 
 
-class Heuristic:
-    """Code and complex texts to the strong candidates first, the rest to the cheap ones first.
+class Listed:
+    """Cheap ones first, the rest as listed."""
 
-    `cheapest`, `fastest` and `weighted` keep the order in which they are listed.
-    """
-
-    def order(self, alias: str, spec: Strategy, pools: Pools, ask: Ask, detect: Detect) -> Ordered:
+    def order(self, alias: str, spec: Strategy, pools: Pools, context: Context) -> Ordered:
         """See Strategist."""
-        if not pools.cheap and not pools.strong:
-            return Ordered(pools.listed, "listed", f"{alias} in the order listed")
-        saw = detect("complex") or detect("code")
-        if saw is not None:
-            candidates = pools.strong + pools.cheap
-            return Ordered(candidates, "heuristic", f"{alias}: strong first, text has {saw}")
-        candidates = pools.cheap + pools.strong
-        return Ordered(candidates, "heuristic", f"{alias}: cheap first, neither code nor complex")
+        del spec, context
+        candidates = (*pools.cheap, *pools.strong, *pools.listed)
+        return Ordered(candidates, LISTED, f"{alias} in the order listed")

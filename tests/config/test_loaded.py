@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from muxproxy.config.dump import dump
 from muxproxy.config.loaded import read
 from muxproxy.config.marks import Secret
-from muxproxy.config.model import Config, Listen, Strategy
+from muxproxy.config.model import Config, Listen
+from muxproxy.config.strategies import Strategy
 
 PROVIDER = "providers:\n  openai: {dialect: openai, base_url: https://api.openai.com/v1%s}\n"
 

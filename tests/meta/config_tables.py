@@ -32,6 +32,7 @@ PLACES = {
     "Probe": "`providers.NAME.probe:`",
     "Breaker": "`providers.NAME.breaker:`",
     "Strategy": "`models:`, a strategy",
+    "Routing": "`routing:`",
     "Rule": "`rules:`, each",
     "RuleCache": "`rules.cache:`",
     "CacheBounds": "`cache:`",
@@ -51,6 +52,7 @@ _MORE = {
     "Config.server": "Bounds of the door.",
     "Config.on_ledger_failure": "refuse: 503 when a hold cannot be written; pass: go on.",
     "Config.providers": "The upstream APIs by name. The first of a dialect is its home.",
+    "Config.routing": "How prompts are scored.",
     "Config.rules": "Where requests go; see below.",
     "Config.budgets": "Ceilings on money or tokens; see [budgets](budgets.md).",
     "Config.limits": "Ceilings on rates and concurrency.",
@@ -67,7 +69,7 @@ _MORE = {
     "Pool.max_connections": "Open at once; more requests wait.",
     "Pool.max_idle": "Kept open without a request.",
     "Pool.idle_expiry": "Then an idle one is closed.",
-    "Strategy.strategy": "Only heuristic is built; `check` says what stands in for the others.",
+    "Strategy.strategy": "See [routing](routing.md).",
     "Rule.name": "Unique; what receipts and headers call it.",
     "Budget.name": "Unique; usage is kept under it across edits and restarts.",
     "Budget.limit": "$10, or `200k tokens`.",
@@ -88,6 +90,7 @@ _MORE = {
 }
 # What a kind of text is called in the column of types.
 _KINDS = {
+    "Judge": "text",
     "Duration": "duration", "Size": "size", "RateText": "rate", "WindowText": "window",
     "Amount": "dollars or tokens", "Zone": "time zone", "Url": "URL", "Egress": "URL or none",
     "Address": "address", "State": "file", "HeaderName": "header name", "Digest": "hex SHA-256",

@@ -141,6 +141,7 @@ def test_the_first_match_wins():
         reason="shadow rule quiet: n is 1; rule code: text has inline code",
         alias="large",
         chosen=True,
+        sticks=2,
         rules=("code",),
         shadow=("quiet",),
     )
@@ -189,10 +190,10 @@ def test_a_pinned_provider_stays():
 def test_a_strategy_tells_its_name_and_reason():
     text = "  auto: {strategy: hybrid, cheap: small, strong: large}\nrules: [{name: r, when: {n: 1}, to: auto}]"
     plan = decide(compile_rules(config(text)), ask(text="Explain"))
-    assert plan.strategy == "heuristic"
+    assert plan.strategy == "listed"
     assert plan.alias == "auto"
-    assert plan.reason == "rule r: n is 1; auto: strong first, text has the word explain"
-    assert names(plan)[0] == "openai:big-1"
+    assert plan.reason == "rule r: n is 1; auto in the order listed"
+    assert names(plan)[0] == "mistral:tiny-1"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,61 @@
+"""What `models:` and `routing:` say about strategies."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import msgspec
+
+from muxproxy.config.marks import Strict
+
+Judge = Literal["finish", "refusal", "empty", "repetition", "json", "tools", "logprobs"]
+JUDGES: tuple[Judge, ...] = get_args(Judge)
+
+
+class Strategy(Strict, frozen=True, kw_only=True):
+    """An alias resolved by a strategy."""
+
+    strategy: Literal[
+        "heuristic",
+        "semantic",
+        "cascade",
+        "hybrid",
+        "cheapest",
+        "fastest",
+        "weighted",
+        "least_in_flight",
+        "peak_ewma",
+    ]
+    cheap: str | None = None
+    """An alias or provider/model."""
+    strong: str | None = None
+    """An alias or provider/model."""
+    threshold: float = 0.5
+    """Score in 0..1 from which the strong model is used."""
+    band: float = 0.1
+    """hybrid: scores this near to the threshold ask the cheap model first and judge its answer."""
+    counts: dict[str, float] = msgspec.field(default_factory=dict)
+    """heuristic: what each count adds to the score; empty: the built-in weights."""
+    judges: list[Judge] = msgspec.field(default_factory=lambda: list(JUDGES))
+    """cascade: what a cheap answer is looked at for; any that finds fault sends the call on."""
+    agree: str | None = None
+    """cascade: a second cheap model; where its answer differs from the first, the call goes on."""
+    hold: int | None = None
+    """cascade: characters of a stream that are held back; null: the whole answer."""
+    models: list[str] = msgspec.field(default_factory=list)
+    """The candidates of all but heuristic, semantic, cascade and hybrid."""
+    weights: list[float] = msgspec.field(default_factory=list)
+    """One per entry of `models`."""
+    affinity: bool = False
+    """A session or conversation stays with one of `models`, while that one is well."""
+    sticky: bool = True
+    """A conversation stays with the model that it began on; balanced aliases have `affinity`."""
+
+
+class Routing(Strict, frozen=True, kw_only=True):
+    """How prompts are scored."""
+
+    weights: str | None = None
+    """A file of `muxproxy train`; null: what is built in."""
+    conversations: int = 100_000
+    """How many conversations are remembered, for `sticky`."""
