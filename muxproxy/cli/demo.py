@@ -47,6 +47,7 @@ class Demo:
                     # HTTP_PROXY names the real host: that call must not leave the machine either.
                     hosts=[*provider.hosts, urlsplit(provider.base_url).hostname or ""],
                     api_key="demo",
+                    api_keys=[],
                     missing_key=None,
                     proxy="none",
                 )

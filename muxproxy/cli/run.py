@@ -127,7 +127,8 @@ async def _started(
         print("muxproxy run: no configuration file, using the starter of `init`", file=sys.stderr)
     flags = Flags(state=args.state)
     config = load_file(path, env, flags).config
-    keys = frozenset(p.api_key for p in config.providers.values() if p.api_key is not None)
+    given = (key for p in config.providers.values() for key in (p.api_key, *p.api_keys))
+    keys = frozenset(key for key in given if key)
     overrides: dict[str, Any] = demo.overrides(path, env, flags) if demo is not None else {}
     overrides |= _overrides(config, run, args.budget)
     logs.setup(config.log.format, "error")

@@ -129,14 +129,20 @@ def _budget(one: dict[str, Any], paint: Paint) -> str:
 
 
 def _provider(one: dict[str, Any], paint: Paint) -> str:
-    # Without a health state of its own: whether it has what it takes to be asked.
-    state = str(one.get("state") or ("on" if one["key"] == "set" or one["free"] else "no key"))
-    colour = "green" if state in ("on", "ok", "up", "healthy") else "yellow"
+    models = one.get("models") or ()
+    troubled = [each for each in models if each["state"] != "closed"]
+    if troubled:
+        names = ", ".join(f"{_clean(each['model'])} {each['state']}" for each in troubled)
+        state, colour = f"failing: {names}", "red"
+    elif one["key"] == "set" or one["free"]:
+        state, colour = "on", "green"
+    else:
+        state, colour = "no key", "yellow"
     pool = one.get("connections") or {}
-    connections = (
-        f"  {pool.get('in_flight', 0)} in flight, {pool.get('open', 0)} open" if pool else ""
-    )
-    return f"  {_clean(one['name']):12} {paint(state, colour)}  {one['dialect']}{connections}"
+    flight = f"  {pool.get('in_flight', 0)} in flight, {pool.get('open', 0)} open" if pool else ""
+    latencies = [each["latency_ms"] for each in models if each.get("latency_ms")]
+    speed = f"  {max(latencies):.0f} ms" if latencies else ""
+    return f"  {_clean(one['name']):12} {paint(state, colour)}  {one['dialect']}{flight}{speed}"
 
 
 def _call(one: dict[str, Any], paint: Paint) -> str:

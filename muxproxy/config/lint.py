@@ -37,12 +37,17 @@ def _providers(config: Config, notes: Notes) -> None:
             use = "off unless callers bring their own key" if config.auth.mode == "open" else "off"
             notes.warn(path, f"{provider.missing_key} is not set: provider {name} is {use}")
         loopback = any(h in provider.base_url for h in ("//127.", "//localhost", "//[::1]"))
-        if provider.api_key and provider.base_url.startswith("http://") and not loopback:
+        if (
+            (provider.api_key or provider.api_keys)
+            and provider.base_url.startswith("http://")
+            and not loopback
+        ):
             notes.warn(
                 ("providers", name, "base_url"), "the key travels unencrypted", "use https://"
             )
         named = {name.lower() for name in provider.headers}
-        alone = not provider.api_key and provider.missing_key is None and not named & _CREDENTIALS
+        own = provider.api_key or provider.api_keys
+        alone = not own and provider.missing_key is None and not named & _CREDENTIALS
         if alone and config.auth.mode != "open" and not loopback:
             notes.warn(
                 ("providers", name),

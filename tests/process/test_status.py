@@ -141,7 +141,14 @@ def test_a_page_is_never_larger_than_its_terminal(width: int, height: int) -> No
     }
     call = {"time": "2026-01-01T00:00:00.000Z", "status": 200, "end": "error", "cost_usd": None,
             "total_ms": 1.0, "rule": "r" * 99, "provider": None, "model": None}  # fmt: skip
-    provider = {"name": "p", "key": "set", "free": False, "dialect": "openai", "connections": {}}
+    provider = {
+        "name": "p",
+        "key": "set",
+        "free": False,
+        "dialect": "openai",
+        "connections": {},
+        "models": [{"model": "m", "state": "open", "latency_ms": 3.0}],
+    }
     now = {
         "version": "1", "ready": False, "uptime_s": 90000, "in_flight": 0, "streams": 0,
         "detail": {"ledger": "full"}, "totals": {"requests": 1}, "budgets": [budget] * 50,
