@@ -114,7 +114,8 @@ class Turn(msgspec.Struct, kw_only=True):
 
 class Tool(msgspec.Struct, kw_only=True):
     """A function the model may call; `schema` is JSON Schema. `custom`: the caller's own form is
-    an OpenAI custom tool, whose input is free text: `schema` then has the one property `input`."""
+    an OpenAI custom tool, whose input is free text: `schema` then has the one property `input`.
+    `namespace`: OpenAI's, whose name then stands before the tool's own (`clock__sleep`)."""
 
     name: str
     description: str | None = None
@@ -122,6 +123,7 @@ class Tool(msgspec.Struct, kw_only=True):
     strict: bool | None = None
     cache: Cache | None = None
     custom: bool = False
+    namespace: str | None = None
 
 
 class Choice(msgspec.Struct, kw_only=True):

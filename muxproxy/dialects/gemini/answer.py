@@ -119,13 +119,29 @@ def write(answer: n.Answer, request: n.Request, id: str, created: int) -> dict[s
     """The whole answer; `created` has no place here."""
     del created
     out: dict[str, Any] = {
-        "candidates": [candidate(output, number) for number, output in enumerate(answer.outputs)],
+        "candidates": [
+            candidate(_named(output, request), number)
+            for number, output in enumerate(answer.outputs)
+        ],
     }
     if answer.usage is not None:
         out["usageMetadata"] = usage_metadata(answer.usage)
     out["modelVersion"] = answer.model or request.model or ""
     out["responseId"] = answer.id or id
     return out
+
+
+def _named(output: n.Output, request: n.Request) -> n.Output:
+    """The output with the caller's own names of its tools."""
+    if not request.renamed:
+        return output
+    parts = [
+        msgspec.structs.replace(part, name=request.renamed.get(part.name, part.name))
+        if isinstance(part, n.Call)
+        else part
+        for part in output.parts
+    ]
+    return msgspec.structs.replace(output, parts=parts)
 
 
 def candidate(output: n.Output, number: int) -> dict[str, Any]:

@@ -167,6 +167,7 @@ class Writer:
     def __init__(self, request: n.Request, id: str, created: int, *, array: bool = False) -> None:
         del created
         self._model = request.model or ""
+        self._renamed = request.renamed
         self._id = id
         self._array = array
         self._written = False
@@ -193,7 +194,7 @@ class Writer:
                 before = self._flush(event.choice)
                 self._calls[event.choice, event.index] = n.Call(
                     id=event.id,
-                    name=event.name,
+                    name=self._renamed.get(event.name, event.name),
                     arguments="",
                     signature=event.signature,
                     custom=event.custom,

@@ -16,6 +16,7 @@ from muxproxy.dialects.responses.words import (
     customs_of,
     finish_of,
     reasoning_item,
+    spaces_of,
     thinking_of,
     usage,
 )
@@ -115,7 +116,7 @@ def write(answer: n.Answer, request: n.Request, id: str, created: int) -> dict[s
 def written_items(output: n.Output, request: n.Request, id: str) -> list[dict[str, Any]]:
     """The output items of one choice."""
     stem = id.removeprefix("resp_")
-    customs = customs_of(request)
+    customs, spaces = customs_of(request), spaces_of(request)
     items: list[dict[str, Any]] = []
     content: list[dict[str, Any]] = []
 
@@ -138,7 +139,9 @@ def written_items(output: n.Output, request: n.Request, id: str) -> list[dict[st
             items.append(reasoning_item(part, f"rs_{at}"))
         elif isinstance(part, n.Call):
             message()
-            items.append(call_item(part, customs, at, "completed"))
+            known = request.renamed.get(part.name, part.name)
+            called = msgspec.structs.replace(part, name=known)
+            items.append(call_item(called, customs, spaces, at, "completed"))
         elif isinstance(part, n.Media) and part.data is not None:
             message()
             items.append(picture_item(part, f"ig_{at}"))

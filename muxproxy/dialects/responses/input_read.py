@@ -37,7 +37,7 @@ def _item(request: n.Request, item: dict[str, Any], at: int, names: dict[str, st
     elif kind in ("function_call", "custom_tool_call"):
         call = n.Call(
             id=text_of(item.get("call_id")) or text_of(item.get("id")),
-            name=text_of(item.get("name")),
+            name=spaced(text_of(item.get("namespace")), text_of(item.get("name"))),
             arguments=text_of(item.get("arguments")) or "{}",
         )
         if kind == "custom_tool_call":  # its tool is declared as a function with one property
@@ -64,8 +64,13 @@ def _item(request: n.Request, item: dict[str, Any], at: int, names: dict[str, st
             f"input[{at}]: an item_reference points at what one provider keeps; send the item",
             details={"fields": ["input.item_reference"]},
         )
-    else:
+    elif kind not in ("additional_tools", "configuration_update"):  # not of the conversation
         request.dropped.append(f"input.{safe(kind)}")
+
+
+def spaced(space: str | None, name: str) -> str:
+    """A tool's name with its namespace before it: others have no namespaces."""
+    return f"{space}__{name}" if space and name else name
 
 
 def _add(request: n.Request, role: Any, part: n.Part) -> None:

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from muxproxy.dialects import neutral as n
 from muxproxy.dialects.reading import document, safe, text_of, wrong
-from muxproxy.dialects.responses.input_read import conversation
+from muxproxy.dialects.responses.input_read import conversation, spaced
 from muxproxy.errors import MuxError
 
 _EFFORTS = frozenset(get_args(n.Effort))
@@ -28,6 +28,7 @@ _STATE = ("previous_response_id", "conversation", "background", "prompt")
 _KNOWN = frozenset(
     {
         "background",
+        "client_metadata",
         "include",
         "input",
         "instructions",
@@ -75,10 +76,11 @@ def read(body: bytes, model: str | None, stream: bool) -> n.Request:
         request.system.append(n.Text(text=instructions))
     conversation(request, given.get("input"))
     _tools(request, given.get("tools"))
+    _items(request, given.get("input"))
     _choice(request, given.get("tool_choice"))
     _numbers(request, given)
     _text(request, given.get("text"))
-    request.reasoning = _reasoning(given.get("reasoning"))
+    request.reasoning = _reasoning(given.get("reasoning")) or request.reasoning
     parallel = given.get("parallel_tool_calls")
     request.parallel = parallel if isinstance(parallel, bool) else None
     request.user = text_of(given.get("safety_identifier")) or text_of(given.get("user")) or None
@@ -112,7 +114,7 @@ def _number(given: dict[str, Any], name: str) -> float | None:
     return value
 
 
-def _tools(request: n.Request, tools: object) -> None:
+def _tools(request: n.Request, tools: object, space: str | None = None) -> None:
     if tools is None:
         return
     if not isinstance(tools, list):
@@ -121,12 +123,35 @@ def _tools(request: n.Request, tools: object) -> None:
         if not isinstance(tool, dict):
             raise wrong(f"tools[{at}]", "expected an object")
         kind, name = tool.get("type"), tool.get("name")
+        if kind == "namespace" and isinstance(name, str):
+            _tools(request, tool.get("tools"), name)
+            continue
         if kind not in ("function", "custom"):
             request.dropped.append(f"tools.{safe(kind)}")
             continue
         if not isinstance(name, str):
             raise wrong(f"tools[{at}].name", "expected a string")
-        request.tools.append(_tool(tool, name, kind == "custom"))
+        made = _tool(tool, spaced(space, name), kind == "custom")
+        made.namespace = space
+        _put(request.tools, made)
+
+
+def _put(tools: list[n.Tool], made: n.Tool) -> None:
+    """Adds a tool; what is said again later counts."""
+    for at, tool in enumerate(tools):
+        if tool.name == made.name:
+            tools[at] = made
+            return
+    tools.append(made)
+
+
+def _items(request: n.Request, given: object) -> None:
+    """What Codex says about the whole request amid its items: more tools, other reasoning."""
+    for item in given if isinstance(given, list) else ():
+        if item.get("type") == "additional_tools":
+            _tools(request, item.get("tools"))
+        elif item.get("type") == "configuration_update":
+            request.reasoning = _reasoning(item.get("reasoning")) or request.reasoning
 
 
 def _tool(tool: dict[str, Any], name: str, custom: bool) -> n.Tool:

@@ -15,6 +15,7 @@ from muxproxy.dialects.responses.words import (
     customs_of,
     free_text,
     reasoning_item,
+    spaces_of,
 )
 from muxproxy.exchange import Usage
 
@@ -59,6 +60,8 @@ class Writer:
         self._created = created
         self._stem = id.removeprefix("resp_")
         self._customs = customs_of(request)
+        self._spaces = spaces_of(request)
+        self._renamed = request.renamed
         self._model = request.model
         self._items: list[dict[str, Any]] = []
         self._message: _Message | None = None
@@ -277,9 +280,10 @@ class Writer:
         self._close_thought(out)
         self._close_message(out)
         at, name = self._next()
-        call = n.Call(id=event.id, name=event.name, arguments="", custom=event.custom)
+        name_ = self._renamed.get(event.name, event.name)
+        call = n.Call(id=event.id, name=name_, arguments="", custom=event.custom)
         self._calls[event.index] = (at, call)
-        item = call_item(call, self._customs, name, "in_progress")
+        item = call_item(call, self._customs, self._spaces, name, "in_progress")
         item["input" if item["type"] == "custom_tool_call" else "arguments"] = ""
         self._send(out, "response.output_item.added", output_index=at, item=item)
 
@@ -309,9 +313,11 @@ class Writer:
                 self._send(out, "response.custom_tool_call_input.done", **where, input=text)
             else:
                 call.arguments = call.arguments or "{}"
-                more = where | {"arguments": call.arguments, "name": call.name}
+                space = self._spaces.get(call.name, "")
+                name = call.name.removeprefix(f"{space}__") if space else call.name
+                more = where | {"arguments": call.arguments, "name": name}
                 self._send(out, "response.function_call_arguments.done", **more)
-            item = call_item(call, self._customs, f"{self._stem}_{at}", "completed")
+            item = call_item(call, self._customs, self._spaces, f"{self._stem}_{at}", "completed")
             self._item_done(at, item, out)
         self._calls.clear()
 

@@ -104,8 +104,19 @@ def citation_of(note: object) -> n.Citation | None:
     )
 
 
-def call_item(call: n.Call, customs: frozenset[str], id: str, status: str) -> dict[str, Any]:
+def call_item(
+    call: n.Call, customs: frozenset[str], spaces: dict[str, str], id: str, status: str
+) -> dict[str, Any]:
     """A call as function_call, or as custom_tool_call where the caller's tool is one."""
+    item = _call_item(call, customs, id, status)
+    space = spaces.get(call.name)
+    if space is not None:
+        item["name"] = call.name.removeprefix(f"{space}__")
+        item["namespace"] = space
+    return item
+
+
+def _call_item(call: n.Call, customs: frozenset[str], id: str, status: str) -> dict[str, Any]:
     if call.custom or call.name in customs:
         given = call.arguments if call.custom else free_text(call.arguments)
         return {
@@ -134,6 +145,11 @@ def free_text(arguments: str) -> str:
         return arguments
     found = value.get("input") if isinstance(value, dict) else None
     return found if isinstance(found, str) else arguments
+
+
+def spaces_of(request: n.Request) -> dict[str, str]:
+    """Namespaces of the caller's tools, by the names that providers know."""
+    return {tool.name: tool.namespace for tool in request.tools if tool.namespace is not None}
 
 
 def customs_of(request: n.Request) -> frozenset[str]:
