@@ -29,7 +29,7 @@ from muxproxy.budget.windows import PREPAID_WINDOW, TOP_UP_WINDOW
 from muxproxy.config.model import Budget, Config, RunawayGuard
 from muxproxy.errors import MuxError
 from muxproxy.exchange import FREE as FREE_ENDPOINTS
-from muxproxy.exchange import Ask, Caller, Spend
+from muxproxy.exchange import INSPECTED, Ask, Caller, Spend
 from muxproxy.prices import Price, price_of
 from muxproxy.prices.overrides import parse_rate
 
@@ -158,6 +158,8 @@ class Budgets:
 
     def _clamp(self, held: Held, counters: list[Counter]) -> None:
         """Lowers the output to what the clamping budgets still afford."""
+        if held.call.ask.endpoint not in INSPECTED:
+            return  # its body is not edited
         est = held.estimate
         most = est.worst_out
         for counter in counters:

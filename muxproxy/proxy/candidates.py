@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from muxproxy import exchange as words
 from muxproxy.errors import MuxError
 from muxproxy.exchange import Target
 from muxproxy.money import parse_dollars
@@ -51,8 +52,10 @@ def usable(x: Exchange, planned: Sequence[Target]) -> list[Target]:
 
 
 def downgraded(x: Exchange, verdict: Downgraded) -> list[Target]:
-    """A budget says: go on with the models of its alias."""
+    """A budget says: go on with the models of its alias. Raises MuxError: it cannot be."""
     assert x.plan is not None and x.ask is not None
+    if x.ask.endpoint not in words.INSPECTED:
+        raise verdict.verdict.error  # its model stands where it is not edited
     alias, budget = verdict.verdict.alias, verdict.verdict.budget
     x.plan.chosen = True
     x.plan.alias = alias

@@ -313,3 +313,19 @@ async def test_a_form_with_two_models_is_refused(tmp_path: Path, where: str, siz
         answer = await upload(proxy.port, "/v1/audio/transcriptions", body, names, size)
         assert (answer.status, answer.json()["error"]["code"]) == (400, "invalid_request")
         assert not any(seen.complete for seen in proxy.sim.requests)
+
+
+@pytest.mark.parametrize("terms", ["on_exceed: {downgrade: small}", "clamp: true, hold: worst"])
+async def test_a_budget_refuses_where_it_cannot_edit(tmp_path: Path, terms: str) -> None:
+    """An unread body keeps its model and its length: a cheaper one would be on paper only."""
+    yaml = f"""
+{PRICES}
+models: {{small: [openai/dall-e-3]}}
+budgets: [{{name: b, limit: "$0.0009", window: month, {terms}}}]
+"""
+    async with stack(tmp_path, yaml) as proxy:
+        asked = {"model": "gpt-image-1", "prompt": "a cat"}
+        answer = await proxy.post("/v1/images/generations", asked)
+        assert (answer.status, answer.json()["error"]["code"]) == (402, "budget_exceeded")
+        assert not proxy.sim.requests
+        assert (await proxy.receipt(answer)).model == "gpt-image-1"
