@@ -75,7 +75,7 @@ class Runtime:
         self.in_flight = InFlight()
         self.headroom = ProviderHeadroom()
         self.health = Health()
-        self.counter = TokenCounter(background=True)
+        self.counter = TokenCounter(quiet=lambda: not self.in_flight.tasks)
         self.log = logs.logger()
         self.started = time.time()
         self.standing: Standing = Standing(path)

@@ -41,8 +41,6 @@ def relay_for(exchange: Exchange, service: Service, outbound: Outbound, reply: R
     tap = make_tap(ask.endpoint, ask.dialect, content_type, encoding, reply.status)
     booking.tap = tap
     ours = _ours(exchange, service, outbound, reply)
-    if events:
-        exchange.proxy.counter.expect(booking.model or "")
     strip = outbound.strip_usage and events and plain
     head = (reply.status, _head(reply.headers, fields, ours, length_changes=strip))
     if events and plain and stops(exchange, reply.status):

@@ -2,17 +2,15 @@
 
 The vocabularies come from the optional package `splintr-rs` (extra `tokenizers`), which carries
 them in its wheel: nothing is fetched. A vocabulary takes 30 MB and 100-300 ms, which would hold up
-every stream under way: another thread loads it when the first stream that may need it opens, and
-what is only learned from waits for that; what is owed does not. Without the package, characters per
-token are learned from each model's own reported usage.
+every stream under way (the package keeps the interpreter's lock for the most of it). So what is
+only learned from waits until a moment in which nothing is in flight; what is owed does not. Without
+the package, characters per token are learned from each model's own reported usage.
 """
 
 from __future__ import annotations
 
 import importlib
 import math
-import os
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -28,6 +26,8 @@ MODELS = 1024  # models remembered; names come from callers, so there must be a 
 HALF_LIFE = 4000.0  # tokens after which an older observation weighs half
 TRUSTED = 400.0  # tokens of weight that the family's default stands for
 SAMPLED = 16  # of so many answers with usage, one is also counted, to know the drift
+LOOK = 0.1  # seconds between two looks whether it is quiet
+PATIENCE = 300.0  # seconds to wait for a quiet moment
 PENDING = 64  # answers kept to be counted once their vocabulary is loaded
 SETTLED = 256  # answers of a model after which one in SETTLED is enough: counting takes 15 us/KB
 
@@ -76,11 +76,12 @@ class TokenCounter:
     `drift`: per model, (tokens counted, tokens reported) over the sampled answers that had both.
     """
 
-    def __init__(self, tokenizers: bool = True, *, background: bool = False) -> None:
-        """`background`: vocabularies are loaded by another thread where nothing owed waits."""
+    def __init__(self, tokenizers: bool = True, *, quiet: Callable[[], bool] | None = None) -> None:
+        """`quiet` tells, also another thread, that now is a good moment to load a vocabulary that
+        nothing owed waits for; without it every moment is."""
         self._drift: dict[str, tuple[int, int]] = {}
-        self._background = background and tokenizers
-        self._loading: dict[str, threading.Thread] = {}
+        self._quiet = quiet if tokenizers else None
+        self._loading: dict[str, tuple[threading.Thread, threading.Event]] = {}
         self._pending: list[_Sample] = []
         self._models: dict[str, _Model] = {}
         self._encoders: dict[str, Encode | None] = {}
@@ -175,7 +176,7 @@ class TokenCounter:
             sample = _Sample(
                 model, tap.delivered_text(), tap.delivered_chars, extra, tap.tool_calls, tokens
             )
-            if self._background and self._behind(family.vocabulary):
+            if self._quiet is not None and self._put_off(family.vocabulary, self._quiet):
                 if len(self._pending) < PENDING:
                     self._pending.append(sample)
                 return
@@ -183,27 +184,24 @@ class TokenCounter:
                 self._catch_up()
             self._compare(known, sample)
 
-    def expect(self, model: str) -> None:
-        """An answer of `model` begins that may have to be counted."""
-        if self._background:
-            self._behind(self._model(model).family.vocabulary)
-
-    def _behind(self, vocabulary: str) -> bool:
-        """Whether another thread is loading the vocabulary; it does so from now on, if need be."""
+    def _put_off(self, vocabulary: str, quiet: Callable[[], bool]) -> bool:
+        """Whether the vocabulary is still to come; a thread is to load it from now on."""
         if vocabulary in self._encoders:
             return False
         if vocabulary not in self._loading:
+            now = threading.Event()
             thread = threading.Thread(
-                target=self._load, args=(vocabulary,), name="vocabulary", daemon=True
+                target=self._load, args=(vocabulary, quiet, now), name="vocabulary", daemon=True
             )
-            self._loading[vocabulary] = thread
+            self._loading[vocabulary] = thread, now
             thread.start()
         return True
 
-    def _load(self, vocabulary: str) -> None:
-        """In a thread of its own, which gives way: streams flow on, also on one core."""
-        if sys.platform == "linux":  # there, and only there, a thread has its own niceness
-            os.nice(10)
+    def _load(self, vocabulary: str, quiet: Callable[[], bool], now: threading.Event) -> None:
+        """In a thread of its own: when it is quiet, when it must be, or after PATIENCE."""
+        for _ in range(int(PATIENCE / LOOK)):
+            if quiet() or now.wait(LOOK):
+                break
         self._encoders[vocabulary] = _load(vocabulary, warm=True)
 
     def _catch_up(self) -> None:
@@ -242,7 +240,9 @@ class TokenCounter:
         return (known.family.chars * TRUSTED + known.chars) / (TRUSTED + known.tokens)
 
     def _encoder(self, vocabulary: str) -> Encode | None:
-        if self._loading and (thread := self._loading.pop(vocabulary, None)) is not None:
+        if self._loading and (loading := self._loading.pop(vocabulary, None)) is not None:
+            thread, now = loading
+            now.set()
             thread.join()
         if vocabulary not in self._encoders:
             self._encoders[vocabulary] = _load(vocabulary) if self._tokenizers else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 
 import pytest
 
@@ -139,18 +140,35 @@ def test_the_drift_is_known_per_model_and_models_are_bounded() -> None:
     assert "m" not in counter.drift
 
 
-def test_what_is_only_learned_from_waits_for_another_thread_to_load_the_vocabulary() -> None:
+def test_what_is_only_learned_from_waits_for_a_quiet_moment_and_what_is_owed_does_not() -> None:
     pytest.importorskip("splintr")
-    now, later = TokenCounter(), TokenCounter(background=True)
-    later.expect("gpt-4o")
+    looked = threading.Event()
+
+    def never() -> bool:
+        looked.set()
+        return False
+
+    now, later = TokenCounter(), TokenCounter(quiet=never)
     tap = answer(PROSE, {"prompt_tokens": 1, "completion_tokens": 640})
     for counter in (now, later):
         counter.learn("gpt-4o", tap)
-    assert later._loading and later._pending
-    assert later.count("gpt-4o", [PROSE]) == now.count("gpt-4o", [PROSE])  # what is owed waits
+    assert looked.wait(10)
+    assert later._pending and not later._encoders
+    assert later.count("gpt-4o", [PROSE]) == now.count("gpt-4o", [PROSE])
     assert not later._loading
     assert later.drift == now.drift
     assert not later._pending
+
+
+def test_a_vocabulary_is_loaded_when_it_is_quiet() -> None:
+    pytest.importorskip("splintr")
+    counter = TokenCounter(quiet=lambda: True)
+    tap = answer(PROSE, {"prompt_tokens": 1, "completion_tokens": 640})
+    counter.learn("gpt-4o", tap)
+    ((thread, now),) = counter._loading.values()
+    thread.join(60)
+    assert list(counter._encoders) == ["o200k_base"]
+    assert not now.is_set()
 
 
 def test_a_scale_is_learned_from_reported_usage() -> None:

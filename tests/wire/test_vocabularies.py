@@ -1,4 +1,4 @@
-"""A stream has its vocabulary loaded beside it, not under it."""
+"""A vocabulary that only teaches is not loaded under streams that flow."""
 
 from __future__ import annotations
 
@@ -11,16 +11,22 @@ from tests.stack import stack
 CHAT = {"model": "openai/gpt-4o", "messages": [{"role": "user", "content": "hi"}]}
 
 
-async def test_a_streams_vocabulary_is_loaded_by_another_thread(tmp_path: Path) -> None:
+async def test_it_waits_for_a_moment_with_nothing_in_flight(tmp_path: Path) -> None:
     pytest.importorskip("splintr")
     async with stack(tmp_path) as proxy:
         counter = proxy.runtime.counter
         answer = await proxy.post("/v1/chat/completions", CHAT)
         assert answer.status == 200
         assert not counter._loading and not counter._encoders
-        answer = await proxy.post("/v1/chat/completions", {**CHAT, "stream": True})
-        assert answer.status == 200
-        assert counter._loading or counter._encoders  # under way, or done by now
-        counted, reported = counter.drift["gpt-4o"]
-        assert counted > 0 and reported > 0
-        assert list(counter._encoders) == ["o200k_base"]
+        other = object()
+        proxy.runtime.in_flight.tasks[other] = other  # type: ignore[index]
+        try:
+            answer = await proxy.post("/v1/chat/completions", {**CHAT, "stream": True})
+            await proxy.receipt(answer)
+            assert counter._loading and not counter._encoders
+            page = await proxy.get("/metrics")  # who asks for the ratio gets it
+            assert "gpt-4o" in page.body.decode() and list(counter._encoders) == ["o200k_base"]
+            counted, reported = counter.drift["gpt-4o"]
+            assert counted > 0 and reported > 0
+        finally:
+            del proxy.runtime.in_flight.tasks[other]  # type: ignore[arg-type]
