@@ -49,6 +49,9 @@ def judge(exchange: Exchange, booking: Booking) -> Verdict:
         return Verdict(
             end, status, code, _at_estimate(ask, booking), words.ESTIMATED, nothing_owed=False
         )
+    if ask.endpoint == words.OTHER and booking.held is None:
+        # A look-up: what it tells of usage was paid for by the call that it looks up.
+        return Verdict(end, status, code, None, None, nothing_owed=True)
     if isinstance(tap, RealtimeTap):
         return _session(end, status, code, booking, tap)
     usage = tap.usage

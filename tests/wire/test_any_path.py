@@ -329,3 +329,14 @@ budgets: [{{name: b, limit: "$0.0009", window: month, {terms}}}]
         assert (answer.status, answer.json()["error"]["code"]) == (402, "budget_exceeded")
         assert not proxy.sim.requests
         assert (await proxy.receipt(answer)).model == "gpt-image-1"
+
+
+async def test_a_look_up_is_no_second_bill(tmp_path: Path) -> None:
+    """A stored answer tells its usage whenever it is asked for; polling must not add it up."""
+    async with stack(tmp_path, PRICES + BUDGET) as proxy:
+        for _ in range(3):
+            served(proxy, {"id": "resp_1", "model": "gpt-image-1", "usage": DRAWN["usage"]})
+            answer = await proxy.get("/v1/responses/resp_1")
+            receipt = await proxy.receipt(answer)
+            assert (receipt.cost, receipt.usage) == (0, None)
+        assert proxy.runtime.budgets()[0]["spent"] == 0
