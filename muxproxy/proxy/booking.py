@@ -53,7 +53,6 @@ class Booking:
         "_earlier",
         "_priced",
         "_proxy",
-        "_settled",
         "_snapshot",
         "downgraded",
         "edits",
@@ -68,6 +67,8 @@ class Booking:
         "price",
         "refused",
         "service",
+        "settled",
+        "settled_nano",
         "tap",
         "ticket",
         "time_ms",
@@ -96,7 +97,8 @@ class Booking:
         self.owed_usage: Usage | None = None  # what the last unanswered attempt was booked at
         self.unknown = False  # one of those responses has no price
         self._earlier: list[tuple[int, list[Spend]]] = []
-        self._settled = False
+        self.settled = False
+        self.settled_nano = 0  # what the call cost, as far as it is known
         self.refused: Call | None = None  # what a budget would not take
         self._priced: Usage | None = None
         self._cost_seen: int | None = None
@@ -282,12 +284,13 @@ class Booking:
 
     def settle(self, exchange: Exchange) -> None:
         """Usage -> cost -> receipt -> metrics. Does nothing the second time."""
-        if self._settled:
+        if self.settled:
             return
-        self._settled = True
+        self.settled = True
         now = time.time()
         verdict = judge(exchange, self)
         cost = self._cost(verdict)
+        self.settled_nano = cost or 0
         overrun, spends = self._close(verdict, cost, now)
         if self.ticket is not None:
             self.ticket.settle(_tokens(verdict.usage), now)

@@ -74,7 +74,7 @@ def ceiling(x: Exchange) -> int | None:
     if given is None:
         return None
     try:
-        return parse_dollars(given)  # type: ignore[arg-type]
+        return max(parse_dollars(given) - x.spent_nano, 0)  # type: ignore[arg-type]
     except ValueError as error:
         name = "x-max-budget" if value is not None else "max_budget"
         raise MuxError("invalid_request", f"{name}: {error}") from None

@@ -22,7 +22,7 @@ from muxproxy.errors import MuxError
 from muxproxy.exchange import Ask, Caller, Plan, Target
 from muxproxy.headers import Headers
 from muxproxy.inspection import all_text, inspect
-from muxproxy.proxy import attempts
+from muxproxy.proxy import attempts, cascade
 from muxproxy.proxy.alternatives import alternatives
 from muxproxy.proxy.booking import Booking
 from muxproxy.proxy.caching import Recording
@@ -79,6 +79,7 @@ class Exchange:
         "service",
         "sink",
         "snapshot",
+        "spent_nano",
         "status",
         "stay",
         "target",
@@ -134,6 +135,7 @@ class Exchange:
         self.extra: Headers = _NO_HEADERS  # of ours, on the answer
         self.recording: Recording | None = None  # of the answer, for the cache
         self.leased = 0  # bytes of collected body
+        self.spent_nano = 0  # by earlier steps of a cascade
         self.stay: Stay | None = None  # this turn of its conversation
         self.told: list[str] = _NOTHING  # why each attempt failed
 
@@ -153,7 +155,11 @@ class Exchange:
                 await proxy.gate.enter()
                 self.gate = proxy.gate
             await self._understand()
-            await attempts.serve(self)
+            assert self.plan is not None and self.ask is not None
+            if self.plan.judged and self.ask.endpoint in words.GENERATING:
+                await cascade.serve(self)
+            else:
+                await attempts.serve(self)
         except MuxError as error:
             self._refuse(error)
         except ClientLeft:
@@ -356,6 +362,15 @@ class Exchange:
                 self.live.observe(self.booking.ttfb_us)
         if self.stay is not None:
             self.stay.over(self)
+        self.settle_step(last=True)
+
+    def settle_step(self, *, last: bool = False) -> None:
+        """One call of a cascade is over."""
+        if not last and self.live is not None:
+            self.live.in_flight -= 1
+            if self.booking.ttfb_us is not None and self.status < 400:
+                self.live.observe(self.booking.ttfb_us)
+            self.live = None
         try:
             self.booking.settle(self)
         except Exception:

@@ -83,10 +83,12 @@ def stay(x: Exchange) -> Stay | None:
         plan.sticks != words.BY_TEXT or x.caller.models is not None
     ):
         return found
+    first = plan.candidates[: plan.judged]
     if plan.candidates[0] != place:
         found.kept = True
         x.proxy.metrics.sticky_turns += 1
         plan.candidates = (place, *(t for t in plan.candidates if t != place))
         plan.reason += f"; stays at {place.provider}/{place.model or '-'}, as it began"
-    plan.judged = 0  # its answers were good enough to go on with
+    if place not in first:
+        plan.judged = 0  # it is with the strong ones
     return found
