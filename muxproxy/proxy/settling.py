@@ -60,6 +60,10 @@ def judge(exchange: Exchange, booking: Booking) -> Verdict:
     assert exchange.reply is not None
     if ask.endpoint == words.OTHER and usage is None and exchange.reply.status < 400:
         return _unmetered(end, status, code, booking)
+    if ask.endpoint == words.EMBEDDINGS and usage is None and exchange.reply.status < 400:
+        # Gemini's embeddings tell none: the input is what was embedded.
+        usage = Usage(input=ask.prompt_tokens)
+        return Verdict(end, status, code, usage, words.ESTIMATED, nothing_owed=False)
     if exchange.reply.status >= 400 or (ask.endpoint not in words.GENERATING and usage is None):
         return Verdict(end, status, code, usage, _source(usage), nothing_owed=True)
     counted, source = _counted(exchange, booking, tap, ask, usage)

@@ -340,3 +340,18 @@ async def test_a_look_up_is_no_second_bill(tmp_path: Path) -> None:
             receipt = await proxy.receipt(answer)
             assert (receipt.cost, receipt.usage) == (0, None)
         assert proxy.runtime.budgets()[0]["spent"] == 0
+
+
+async def test_embeddings_that_tell_no_usage_cost_their_input(tmp_path: Path) -> None:
+    yaml = 'prices: {"google/gemini-embedding-001": {input: $0.15, output: 0}}\n'
+    async with stack(tmp_path, yaml) as proxy:
+        body = {"content": {"parts": [{"text": "some words to embed " * 20}]}}
+        answer = await proxy.post("/v1beta/models/gemini-embedding-001:embedContent", body)
+        assert answer.status == 200
+        receipt = await proxy.receipt(answer)
+        assert receipt.usage is not None and receipt.usage.input > 50
+        assert receipt.usage_source == "estimated" and receipt.cost
+        wrong = await proxy.post(
+            "/v1beta/models/gemini-embedding-001:embedContent", body, {"x-sim-status": "500"}
+        )
+        assert (await proxy.receipt(wrong)).cost == 0
