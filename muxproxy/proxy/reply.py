@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from time import perf_counter_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from muxproxy.codec import set_members
 from muxproxy.dialects import errors as dialect_errors
@@ -96,28 +96,15 @@ def _crossed(
             translated=True,
             drain=service.drain,
         )
-    failed = partial(stream.failed, request_id=exchange.booking.public_id)
+    more: dict[str, Any] = {
+        "stripper": stream,
+        "error_event": partial(stream.failed, request_id=exchange.booking.public_id),
+        "drain": service.drain,
+        "whole": stream.whole,
+    }
     if stops(exchange, reply.status):
-        return stopping_relay(
-            exchange,
-            reply,
-            head,
-            stream,
-            stripper=stream,
-            error_event=failed,
-            drain=service.drain,
-            whole=stream.whole,
-        )
-    return Relay(
-        exchange.sink,
-        reply,
-        tap,
-        head,
-        stripper=stream,
-        error_event=failed,
-        drain=service.drain,
-        whole=stream.whole,
-    )
+        return stopping_relay(exchange, reply, head, stream, **more)
+    return Relay(exchange.sink, reply, tap, head, **more)
 
 
 def _translate(
