@@ -4,6 +4,7 @@ translated, they say what other clients said for the same logical request (PAIRS
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 
 from muxproxy.dialects import neutral as n
 from muxproxy.dialects.anthropic import request as anthropic_request
+from muxproxy.dialects.gemini import request as gemini_request
 from muxproxy.dialects.openai import request as openai_request
 from muxproxy.dialects.quirks import Quirks
+from muxproxy.dialects.responses import request as responses_request
 from muxproxy.errors import MuxError
 from tests.wire_corpus import WIRE, Exchange, exchanges, needs_wire
 
@@ -22,9 +25,22 @@ pytestmark = needs_wire
 DIALECTS: dict[str, Any] = {
     "openai.chat": openai_request,
     "anthropic.messages": anthropic_request,
+    "gemini.generateContent": gemini_request,
+    "gemini.streamGenerateContent": gemini_request,
+    "openai.responses": responses_request,
 }
 # Recorded refusals: the provider answered these with 400 for what the reader refuses too.
-REFUSED = {"anthropic-anthropic_messages-492e43c01651"}
+REFUSED = {
+    "anthropic-anthropic_messages-492e43c01651",
+    "vertex-gemini_generateContent-bc067886fd34",  # role "foo"
+}
+
+
+_IN_PATH = re.compile(r"/models/([^:/]+)")
+
+
+# Its parts carry break-points for a cache that the Responses API does not have.
+CACHED = "openrouter-openai_responses-2d5f7b605ffb"
 
 
 def recorded() -> Iterator[Exchange]:
@@ -35,7 +51,8 @@ def recorded() -> Iterator[Exchange]:
 
 def read(exchange: Exchange) -> n.Request:
     body = json.dumps(exchange.request["body"]).encode()
-    request: n.Request = DIALECTS[exchange.dialect].read(body)
+    model = _IN_PATH.search(exchange.raw["path"]) if exchange.dialect.startswith("gem") else None
+    request: n.Request = DIALECTS[exchange.dialect].read(body, model and model[1])
     return request
 
 
@@ -45,6 +62,9 @@ def test_every_recorded_request_is_read() -> None:
         try:
             read(exchange)
         except MuxError as error:
+            if error.code == "unsupported_translation":  # state that one provider keeps
+                assert error.details["fields"], exchange.id
+                continue
             assert error.code == "invalid_request", exchange.id
             refused.add(exchange.id)
     assert refused == REFUSED
@@ -81,6 +101,10 @@ def joined(plain: dict[str, Any]) -> dict[str, Any]:
         plain["reasoning"] = None
     elif reasoning and reasoning["effort"]:
         reasoning["adaptive"] = False
+    for tool in plain["tools"]:
+        tool["strict"] = tool["strict"] or None
+    if plain["n"] == 1:
+        plain["n"] = None
     if plain["parallel"]:
         plain["parallel"] = None
     if plain["temperature"] == 1:
@@ -98,6 +122,8 @@ def _carried(part: dict[str, Any]) -> bool:
 
 
 def _kept(part: dict[str, Any]) -> dict[str, Any]:
+    if part.get("detail") == "auto":
+        part = {**part, "detail": None}
     if "error" not in part:
         return part
     return {**part, "parts": [inner for inner in part["parts"] if _carried(inner)]}
@@ -133,13 +159,17 @@ def test_reading_what_was_written_gives_the_same_request(dialect: str) -> None:
     own = DIALECTS[dialect]
     faults = {}
     for exchange in recorded():
-        if exchange.dialect != dialect or exchange.status >= 400:
+        if exchange.dialect != dialect or exchange.status >= 400 or _kept_there(exchange):
+            continue
+        if exchange.id == CACHED:
             continue
         before = read(exchange)
         wanted = joined(told(before))
-        after = own.read(msgspec.json.encode(write(own, before)))
+        after = own.read(msgspec.json.encode(write(own, before)), before.model)
         got = joined(told(after))
         lost = {name.partition(".")[0] for name in before.dropped}
+        if lost & {"input", "contents"} or _long_ids(before):
+            lost.add("turns")
         differing = {
             key: (wanted[key], got[key])
             for key in wanted
@@ -148,6 +178,17 @@ def test_reading_what_was_written_gives_the_same_request(dialect: str) -> None:
         if differing:
             faults[exchange.id] = differing
     assert faults == {}
+
+
+def _kept_there(exchange: Exchange) -> bool:
+    body = exchange.request["body"]
+    return bool(body.get("previous_response_id") or body.get("conversation"))
+
+
+def _long_ids(request: n.Request) -> bool:
+    """Some relays' ids are longer than OpenAI takes: they are replaced, call and result alike."""
+    parts = [part for turn in request.turns for part in turn.parts]
+    return any(len(part.id) > 40 for part in parts if isinstance(part, n.Call | n.Result))
 
 
 def shape(body: dict[str, Any]) -> dict[str, Any]:

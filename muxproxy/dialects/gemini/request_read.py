@@ -59,7 +59,7 @@ _LEVELS: dict[str, n.Effort] = {
 }
 
 
-def read(body: bytes, model: str | None, stream: bool) -> n.Request:
+def read(body: bytes, model: str | None = None, stream: bool = False) -> n.Request:
     """Raises MuxError invalid_json or invalid_request."""
     given = camel(document(body))
     request = n.Request(model=model, stream=stream, stream_usage=True, named=dict(_NAMED))

@@ -57,7 +57,7 @@ def _declared(request: n.Request, tool: n.Tool) -> dict[str, Any]:
     out: dict[str, Any] = {"name": tool.name}
     if tool.description is not None:
         out["description"] = tool.description
-    if tool.schema is not None and tool.schema.get("properties", True):
+    if tool.schema is not None:
         out["parametersJsonSchema"] = tool.schema
     if tool.strict:
         request.drop("strict")
@@ -160,7 +160,7 @@ def _part(
     if isinstance(part, n.Media):
         return _media(request, part)
     if isinstance(part, n.Call):
-        call = {"functionCall": {"name": part.name, "args": arguments(part)}}
+        call = {"functionCall": {"id": part.id, "name": part.name, "args": arguments(part)}}
         return [_signed(call, part.signature or (STAND_IN if signs else None))]
     if isinstance(part, n.Result):
         return _result(request, part, names)
@@ -200,7 +200,7 @@ def _result(request: n.Request, result: n.Result, names: dict[str, str]) -> list
         if isinstance(value, dict):
             response = value
     name = result.name or names.get(result.id) or "unknown"
-    out = [{"functionResponse": {"name": name, "response": response}}]
+    out = [{"functionResponse": {"id": result.id, "name": name, "response": response}}]
     for part in result.parts:
         if isinstance(part, n.Media):
             out += _media(request, part)

@@ -58,7 +58,7 @@ _KNOWN = frozenset(
 _MODES = frozenset({"auto", "required", "none"})
 
 
-def read(body: bytes, model: str | None, stream: bool) -> n.Request:
+def read(body: bytes, model: str | None = None, stream: bool = False) -> n.Request:
     """Raises MuxError invalid_json, invalid_request, or unsupported_translation for state that
     only one provider has."""
     given = document(body)
@@ -70,6 +70,8 @@ def read(body: bytes, model: str | None, stream: bool) -> n.Request:
             "conversation as input, or name that provider",
             details={"fields": held},
         )
+    if model is None:
+        model = text_of(given.get("model")) or None
     request = n.Request(model=model, stream=stream, stream_usage=True, named=dict(_NAMED))
     instructions = given.get("instructions")
     if isinstance(instructions, str) and instructions:

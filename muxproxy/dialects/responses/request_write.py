@@ -134,7 +134,7 @@ def _input(request: n.Request) -> list[dict[str, Any]]:
             if piece is not None:
                 content.append(piece)
                 continue
-            item = _item(request, part, customs, len(items))
+            item = _item(request, part, customs)
             if item is not None:
                 _message(items, role, content)
                 content = []
@@ -188,7 +188,7 @@ def media(part: n.Media) -> dict[str, Any] | None:
     return out | {"filename": part.name or "document.pdf", "file_data": url}
 
 
-def _item(request: n.Request, part: n.Part, customs: set[str], at: int) -> dict[str, Any] | None:
+def _item(request: n.Request, part: n.Part, customs: set[str]) -> dict[str, Any] | None:
     if isinstance(part, n.Call):
         called = ids.openai(part.id)
         if part.custom:
@@ -209,7 +209,8 @@ def _item(request: n.Request, part: n.Part, customs: set[str], at: int) -> dict[
         return {"type": kind, "call_id": ids.openai(part.id), "output": _output(request, part)}
     if isinstance(part, n.Thinking):
         if part.maker == MAKER and part.sealed:
-            return reasoning_item(part, f"rs_{at}")
+            item = reasoning_item(part, "")
+            return item if item["id"] else {k: v for k, v in item.items() if k != "id"}
         request.drop("thinking")
     return None
 

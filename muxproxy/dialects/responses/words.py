@@ -58,7 +58,8 @@ def thinking_of(item: dict[str, Any]) -> n.Thinking:
             for part in (parts if isinstance(parts, list) else ())
             if isinstance(part, dict)
         ]
-    thinking = n.Thinking(text="\n\n".join(p for p in pieces if p), id=text_of(item.get("id")))
+    text = "\n\n".join(piece for piece in pieces if piece)
+    thinking = n.Thinking(text=text, id=text_of(item.get("id")) or None)
     seal = text_of(item.get("encrypted_content"))
     if seal and not untag(thinking, seal):
         thinking.sealed, thinking.maker = seal, MAKER
