@@ -159,7 +159,7 @@ def test_reading_what_was_written_gives_the_same_request(dialect: str) -> None:
     own = DIALECTS[dialect]
     faults = {}
     for exchange in recorded():
-        if exchange.dialect != dialect or exchange.status >= 400 or _kept_there(exchange):
+        if exchange.dialect != dialect or exchange.status >= 400 or kept_there(exchange):
             continue
         if exchange.id == CACHED:
             continue
@@ -180,7 +180,8 @@ def test_reading_what_was_written_gives_the_same_request(dialect: str) -> None:
     assert faults == {}
 
 
-def _kept_there(exchange: Exchange) -> bool:
+def kept_there(exchange: Exchange) -> bool:
+    """It builds on what one provider keeps."""
     body = exchange.request["body"]
     return bool(body.get("previous_response_id") or body.get("conversation"))
 
