@@ -136,3 +136,38 @@ async def _load_until_killed(server: Served, sim: SimServer, rng: random.Random)
     await sim.until(lambda s: len(s.requests) >= wanted)
     server.signal(signal.SIGKILL)
     await asyncio.gather(*callers)
+
+
+async def test_sigterm_under_load_loses_no_call_that_was_accepted(tmp_path: Path) -> None:
+    """Each caller, on connections of its own, is answered in full or is refused the connection."""
+    sim = await start()
+    answered, lost = [], []
+    with served(tmp_path, sim.url) as server:
+
+        async def caller(number: int) -> None:
+            body = STREAM if number % 2 else CHAT
+            while True:
+                try:
+                    answer = await call(
+                        server.port, "POST", "/v1/chat/completions", body, {"x-sim-pace": "3ms"}
+                    )
+                except ConnectionRefusedError:
+                    return
+                except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
+                    lost.append(repr(error))
+                    return
+                if (answer.status, answer.broken) == (200, False):
+                    answered.append(answer.headers["x-muxproxy-id"])
+                else:
+                    lost.append(repr(answer))
+
+        callers = [asyncio.create_task(caller(number)) for number in range(16)]
+        await sim.until(lambda s: len(s.requests) >= 60)
+        server.signal(signal.SIGTERM)
+        await asyncio.gather(*callers)
+        code = await asyncio.to_thread(server.wait)
+    await sim.aclose()
+    assert (code, lost[:3]) == (0, [])
+    rows = calls(tmp_path)
+    assert {row["id"] for row in rows} == set(answered)
+    assert {row["end"] for row in rows} == {"finished"}
