@@ -11,11 +11,12 @@ import asyncio
 class InFlight:
     """The exchanges under way, by their tasks."""
 
-    __slots__ = ("_empty", "draining", "tasks")
+    __slots__ = ("_empty", "closing", "draining", "tasks")
 
     def __init__(self) -> None:
         self.tasks: dict[asyncio.Task[object], object] = {}
-        self.draining = False
+        self.draining = False  # no new connections; calls that were accepted are served
+        self.closing = False  # nothing begins any more
         self._empty: asyncio.Future[None] | None = None
 
     def __len__(self) -> int:

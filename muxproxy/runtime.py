@@ -162,7 +162,7 @@ class Runtime:
 
     async def aclose(self) -> None:
         """Cut what is in flight, settle it, close pools and ledger."""
-        self.in_flight.draining = True
+        self.in_flight.draining = self.in_flight.closing = True
         await self.in_flight.cancel_all()
         for task in self._letting_go:
             task.cancel()

@@ -148,7 +148,7 @@ class Exchange:
         proxy.metrics.in_flight += 1
         proxy.accepted += 1
         try:
-            if proxy.in_flight.draining:
+            if proxy.in_flight.closing:
                 raise MuxError("shutting_down", "muxproxy is shutting down; try again in a moment")
             self.sink.watch(self._pause, self._resume, self._client_left)
             if proxy.gate is not None:
