@@ -33,6 +33,8 @@ COMMANDS = {
     "ca": ("ca", "the local CA: make, renew, show it, and what lets programs trust it"),
     "init": ("init", "write a commented starter configuration for the keys found"),
     "route": ("route", "score prompts by a strategy, without calling anybody"),
+    "train": ("train", "fit the classifier to labelled prompts"),
+    "eval": ("eval", "what a strategy is worth on labelled prompts"),
     "schema": ("schema", "the JSON Schema of the configuration"),
     "health": ("health", "ask a running muxproxy whether it is ready"),
 }

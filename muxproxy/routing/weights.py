@@ -20,7 +20,7 @@ from muxproxy.routing import features
 
 MAGIC = b"MUXROUTE1\n"
 _LARGEST = 22  # bits; a file that asks for more is not ours
-_SHAPE_NORM = 60.0  # about how many steps of shape a text has on
+SHAPE_NORM = 60.0  # about how many steps of shape a text has on
 
 
 class BadWeights(ValueError):
@@ -55,7 +55,7 @@ class Weights:
         values, words = self.values, read.words
         shape = sum(_pick(read.shape, values))
         said = sum(_pick(words, values)) / sqrt(len(words)) if words else 0.0
-        return said + shape * (self.header.shape / sqrt(_SHAPE_NORM))
+        return said + shape * (self.header.shape / sqrt(SHAPE_NORM))
 
     def score(self, text: str) -> float:
         """How much the text needs the strong model, 0..1."""

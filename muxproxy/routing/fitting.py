@@ -1,0 +1,108 @@
+"""Fitting the classifier to labelled prompts, in plain Python: ridge regression of the gain by
+conjugate gradients, starting from weights that are already good. Nothing in it is random."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from math import sqrt
+
+from muxproxy.routing import features
+from muxproxy.routing.weights import SHAPE_NORM, Header, Weights
+
+RIDGE = 40.0  # chosen with the shipped weights, on development data
+ROUNDS = 25
+_STEPS = 100
+_MOST = 127
+
+Row = list[tuple[int, float]]
+
+
+def fit(
+    base: Weights, prompts: Sequence[str], gains: Sequence[float], training: dict[str, object]
+) -> Weights:
+    """Weights for prompts like these. `gains`: the strong model's quality minus the cheap one's."""
+    head = base.header
+    places: dict[int, int] = {}
+    rows: list[Row] = []
+    before: list[float] = []
+    for prompt in prompts:
+        read = features.read(prompt, head.bits)
+        before.append(base.gain(read) - head.bias)
+        rows.append(_row(read, head, places))
+    mean = sum(gains) / len(gains)
+    centre = sum(before) / len(before)
+    rest = [g - mean - (b - centre) for g, b in zip(gains, before, strict=True)]
+    change = _solve(rows, rest, len(places))
+    values = [head.scale * value for value in base.values]
+    for place, at in places.items():
+        values[place] += change[at]
+    scale = _scale(values)
+    whole = array("b", (max(-_MOST, min(_MOST, round(v / scale))) for v in values))
+    header = Header(
+        bits=head.bits, scale=scale, bias=mean - centre, shape=head.shape, steps=(0.0, 1.0),
+        training=training,
+    )  # fmt: skip
+    found = Weights(header, whole)
+    seen = sorted(found.gain(features.read(prompt, head.bits)) for prompt in prompts)
+    header.steps = _steps(seen)
+    return found
+
+
+def _row(read: features.Read, head: Header, places: dict[int, int]) -> Row:
+    row: dict[int, float] = {}
+    word = 1 / sqrt(len(read.words)) if read.words else 0.0
+    shape = head.shape / sqrt(SHAPE_NORM)
+    for indices, weight in ((read.words, word), (read.shape, shape)):
+        for index in indices:
+            at = places.setdefault(index, len(places))
+            row[at] = row.get(at, 0.0) + weight
+    return list(row.items())
+
+
+def _solve(rows: Sequence[Row], wanted: Sequence[float], size: int) -> list[float]:
+    """The x that makes |Ax - wanted|^2 + RIDGE |x|^2 least."""
+
+    def back(values: Sequence[float]) -> list[float]:
+        out = [0.0] * size
+        for row, value in zip(rows, values, strict=True):
+            for at, weight in row:
+                out[at] += weight * value
+        return out
+
+    x = [0.0] * size
+    residue = back(wanted)
+    step = residue[:]
+    norm = sum(r * r for r in residue)
+    first = norm
+    for _ in range(ROUNDS):
+        if norm <= 1e-8 * first:
+            break
+        seen = [sum(weight * step[at] for at, weight in row) for row in rows]
+        turned = back(seen)
+        for at, value in enumerate(step):
+            turned[at] += RIDGE * value
+        length = norm / sum(s * t for s, t in zip(step, turned, strict=True))
+        for at, value in enumerate(step):
+            x[at] += length * value
+            residue[at] -= length * turned[at]
+        following = sum(r * r for r in residue)
+        part, norm = following / norm, following
+        step = [r + part * s for r, s in zip(residue, step, strict=True)]
+    return x
+
+
+def _scale(values: Sequence[float]) -> float:
+    """So that all but the largest thousandth fit into a byte."""
+    sizes = sorted(abs(v) for v in values if v)
+    return sizes[int(0.999 * (len(sizes) - 1))] / _MOST if sizes else 1.0
+
+
+def _steps(seen: Sequence[float]) -> tuple[float, ...]:
+    """Quantiles, with room at both ends, each above the one before."""
+    last = len(seen) - 1
+    steps = [seen[round(last * at / _STEPS)] + 1e-6 * at for at in range(_STEPS + 1)]
+    span = max(steps[-1] - steps[0], 1e-3)
+    steps[0] -= span / 10
+    steps[-1] += span / 10
+    return tuple(round(step, 7) for step in steps)
