@@ -40,6 +40,8 @@ class Strategy(Strict, frozen=True, kw_only=True):
     """cascade: what a cheap answer is looked at for; any that finds fault sends the call on."""
     agree: str | None = None
     """cascade: a second cheap model; where its answer differs from the first, the call goes on."""
+    judge: str | None = None
+    """cascade: a model that rates the answer; below `quality_threshold` (0.5) the call goes on."""
     hold: int | None = None
     """cascade: characters of a stream that are held back; null: the whole answer."""
     models: list[str] = msgspec.field(default_factory=list)

@@ -131,7 +131,12 @@ def targets(spec: str | list[str] | Strategy, path: Path) -> list[tuple[str, Pat
         return [(name, (*path, at)) for at, name in enumerate(spec)]
     found = [
         (name, (*path, field))
-        for field, name in (("cheap", spec.cheap), ("strong", spec.strong), ("agree", spec.agree))
+        for field, name in (
+            ("cheap", spec.cheap),
+            ("strong", spec.strong),
+            ("agree", spec.agree),
+            ("judge", spec.judge),
+        )
         if name is not None
     ]
     return found + [(name, (*path, "models", at)) for at, name in enumerate(spec.models)]

@@ -19,6 +19,7 @@ from muxproxy.exchange import Ask, Target
 from muxproxy.proxy import attempts
 from muxproxy.proxy.booking import Booking
 from muxproxy.proxy.holding import Held
+from muxproxy.proxy.judging import opinion
 from muxproxy.proxy.names import header_value
 from muxproxy.routing.judges import Wanted, agree, fault
 
@@ -65,6 +66,8 @@ class Cascade:
         if x.left or first.held.opened:
             return
         why = self._fault(first)
+        if why is None and self._spec.judge is not None:
+            why = await opinion(x, self._spec.judge, first.held.said())
         if why is None and self._spec.agree is not None:
             why = await self._second(first)
             if x.left or why is None:

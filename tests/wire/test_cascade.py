@@ -22,6 +22,7 @@ YAML = """
 models:
   auto: {strategy: cascade, cheap: one/mini, strong: two/large}
   twice: {strategy: cascade, cheap: one/mini, strong: two/large, agree: one/second}
+  rated: {strategy: cascade, cheap: one/mini, strong: two/large, judge: ant/rater}
   early: {strategy: cascade, cheap: one/mini, strong: two/large, hold: 20}
   across: {strategy: cascade, cheap: ant/mini, strong: two/large}
 prices:
@@ -176,3 +177,36 @@ async def test_a_caller_that_leaves_stops_everything(tmp_path: Path) -> None:
         (receipt,) = await balanced(proxy, 1)
         assert (receipt.end, receipt.model) == ("client_left", "mini")
         assert models(proxy) == ["mini"]
+
+
+@pytest.mark.parametrize(
+    ("rating", "asked"),
+    [({"text": "9"}, 2), ({"text": "Score: 2"}, 3), ({"text": "no idea"}, 2), ({"status": 500}, 2)],
+)
+async def test_a_model_judges(tmp_path: Path, rating: dict[str, Any], asked: int) -> None:
+    async with nothing_left(), stack(tmp_path, YAML, providers=PROVIDERS) as proxy:
+        proxy.sim.script(text="Paris.", model="mini")
+        proxy.sim.script(rating, model="rater")
+        proxy.sim.script(text="Strong.", model="large")
+        answer = await ask(proxy, "rated")
+        assert text(answer) == ("Paris." if asked == 2 else "Strong.")
+        assert models(proxy) == ["mini", "rater", "large"][:asked]
+        if asked == 3:
+            assert "judged 0.2" in answer.headers["x-muxproxy-cascade"]
+        receipts = {receipt.model: receipt for receipt in await balanced(proxy, asked)}
+        assert set(receipts) == {"mini", "rater", "large"} - ({"large"} if asked == 2 else set())
+        if "status" not in rating:
+            assert receipts["rater"].cost
+        assert "judges a step of" in receipts["rater"].reason
+
+
+async def test_a_caller_that_leaves_stops_the_judge_too(tmp_path: Path) -> None:
+    async with nothing_left(), stack(tmp_path, YAML, providers=PROVIDERS) as proxy:
+        proxy.sim.script(text="Paris.", model="mini")
+        proxy.sim.script(ttft="60s", model="rater")
+        body = {"model": "rated", "messages": [{"role": "user", "content": "hi"}]}
+        task = asyncio.create_task(call(proxy.port, "POST", "/v1/chat/completions", body))
+        await proxy.sim.until(lambda sim: len(sim.requests) == 2)
+        task.cancel()
+        await balanced(proxy, 2)
+        assert models(proxy) == ["mini", "rater"]
