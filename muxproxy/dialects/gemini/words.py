@@ -29,7 +29,12 @@ REASONS: dict[str, Reason] = {
     "IMAGE_PROHIBITED_CONTENT": "filter",
     "IMAGE_RECITATION": "filter",
     "MODEL_ARMOR": "filter",
+    "ESCALATION": "filter",
+    "PUP_LIMITED_DISABLED": "filter",
+    "CONTINUATION": "length",  # the limit of one request; its token to go on with is not carried
     "LANGUAGE": "error",
+    "MALFORMED_RESPONSE": "error",
+    "IMAGE_OTHER": "error",
     "MALFORMED_FUNCTION_CALL": "error",
     "UNEXPECTED_TOOL_CALL": "error",
     "TOO_MANY_TOOL_CALLS": "error",

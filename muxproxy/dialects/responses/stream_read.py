@@ -30,6 +30,7 @@ class Reader:
         self._thoughts: dict[object, int] = {}  # by output index
         self._paragraphs: dict[int, object] = {}  # block -> the summary part it is in
         self._texts: set[object] = set()  # output indexes whose text came in pieces
+        self._refusals: set[object] = set()  # and whose refusal did
 
     def feed(self, event: str | None, data: bytes) -> list[n.Event]:
         """One event's data."""
@@ -69,6 +70,7 @@ class Reader:
                 )
             )
         elif kind == "response.refusal.delta":
+            self._refusals.add(document.get("output_index"))
             out.append(n.RefusalDelta(text=text_of(document.get("delta"))))
         elif kind in ("response.reasoning_summary_text.delta", "response.reasoning_text.delta"):
             self._think(document, out)
@@ -160,14 +162,20 @@ class Reader:
                         maker=thinking.maker,
                     )
                 )
-        elif kind == "message" and output not in self._texts:
-            for part in listed(item.get("content")):
-                if isinstance(part, dict) and part.get("type") == "output_text":
-                    out.append(n.TextDelta(text=text_of(part.get("text"))))
+        elif kind == "message":
+            self._message_done(item, output, out)
         elif kind == "image_generation_call" and isinstance(item.get("result"), str):
             form = text_of(item.get("output_format")) or "png"
             media = n.Media(kind="image", media_type=f"image/{form}", data=item["result"])
             out.append(n.MediaDelta(media=media))
+
+    def _message_done(self, item: dict[str, Any], output: object, out: list[n.Event]) -> None:
+        for part in listed(item.get("content")):
+            kind = part.get("type") if isinstance(part, dict) else None
+            if kind == "output_text" and output not in self._texts:
+                out.append(n.TextDelta(text=text_of(part.get("text"))))
+            elif kind == "refusal" and output not in self._refusals:
+                out.append(n.RefusalDelta(text=text_of(part.get("refusal"))))
 
     def _end(self, kind: str, document: dict[str, Any], out: list[n.Event]) -> None:
         response = document.get("response")
