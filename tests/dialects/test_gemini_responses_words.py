@@ -38,6 +38,17 @@ def test_a_stream_ends_for_its_reason(word: str, meaning: str) -> None:
     assert [(one.reason, one.native) for one in found] == [(meaning, word)]
 
 
+@pytest.mark.parametrize(("word", "meaning"), [("STOP", "error"), ("MAX_TOKENS", "length")])
+def test_a_call_that_is_never_ended_is_no_clean_stop(word: str, meaning: str) -> None:
+    piece = {"jsonPath": "$.city", "stringValue": "Ghe"}
+    call = {"name": "rain", "willContinue": True, "partialArgs": [piece]}
+    content = {"parts": [{"functionCall": call}]}
+    chunk = {"candidates": [{"content": content, "finishReason": word}]}
+    events = gemini_stream.Reader().feed(None, encode(chunk))
+    assert [one.reason for one in events if isinstance(one, n.Finish)] == [meaning]
+    assert not any(isinstance(one, n.CallStart) for one in events)
+
+
 def done(part: dict[str, Any]) -> bytes:
     item = {"type": "message", "content": [part]}
     return encode({"type": "response.output_item.done", "output_index": 0, "item": item})

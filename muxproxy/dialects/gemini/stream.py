@@ -94,6 +94,8 @@ class Reader:
         called = self._calls.get(number, 0) > 0
         finish = finish_of(candidate.get("finishReason"), called, number)
         if finish is not None:
+            if self._partial.pop(number, None) is not None and finish.reason != "length":
+                finish.reason = "error"  # a call was begun and never ended: no clean stop
             self._finished = True
             out += [finish, *self._totals()]
 
