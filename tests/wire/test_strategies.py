@@ -175,3 +175,45 @@ async def test_weights_that_cannot_be_read_stop_the_start(tmp_path: Path) -> Non
             tmp_path, YAML + "routing: {weights: /nowhere.mux}\n", providers=PROVIDERS
         ):
             pass
+
+
+HYBRID = """
+models:
+  near: {strategy: hybrid, cheap: one/mini, strong: two/large, threshold: 0.5, band: 1.0}
+  far: {strategy: hybrid, cheap: one/mini, strong: two/large, threshold: 0.0, band: 0.0}
+"""
+
+
+async def test_hybrid_judges_the_cheap_answer_where_it_is_not_sure(tmp_path: Path) -> None:
+    async with stack(tmp_path, HYBRID, providers=PROVIDERS) as proxy:
+        proxy.sim.script(text="I'm sorry, but I cannot help with that.", model="mini")
+        answer = await ask(proxy, "near", EASY)
+        found = told(answer)
+        assert (found["selected_model"], found["strategy"]) == ("large", "hybrid")
+        assert "is near 0.5, cheap first and judged" in found["reason"]
+        assert answer.headers["x-muxproxy-cascade"] == "one/mini: refusal, strong: asked"
+        sure = await ask(proxy, "far", EASY)
+        assert told(sure)["selected_model"] == "large"
+        assert "x-muxproxy-cascade" not in sure.headers
+
+
+async def test_hybrid_gives_way_to_a_budget_that_is_nearly_used(tmp_path: Path) -> None:
+    budget = "budgets: [{name: few, limit: 100 tokens, on_exceed: warn}]\n"
+    async with stack(tmp_path, HYBRID + budget, providers=PROVIDERS) as proxy:
+        before = told(await ask(proxy, "far", HARD, "ok", "one"))["score"]
+        for n in range(12):
+            await ask(proxy, "far", f"spend {n}")
+        await proxy.settled(13)
+        found = told(await ask(proxy, "far", "Another beginning", "ok", "one"))
+        assert "budget" in found["reason"] and "% used" in found["reason"]
+        assert found["score"] < before or before == 0
+
+
+async def test_hybrid_leaves_a_side_that_is_out(tmp_path: Path) -> None:
+    async with stack(tmp_path, HYBRID, providers=PROVIDERS) as proxy:
+        health = proxy.runtime.proxy.health
+        for _ in range(50):
+            health.failed("two", health.of("two", "large"))
+        found = told(await ask(proxy, "far", EASY))
+        assert found["selected_model"] == "mini"
+        assert "strong is out" in found["reason"]
