@@ -23,7 +23,8 @@ from scipy.sparse.linalg import lsqr
 from muxproxy.routing import features
 from muxproxy.routing.weights import Header, Weights, dump
 
-BITS, SHAPE, RIDGE, ALL_PAIRS, LEVELLING, ROUNDS = 18, 0.6, 40.0, 0.2, 0.6, 60
+BITS, SHAPE, RIDGE, ALL_PAIRS, LEVELLING, ROUNDS = 18, 0.6, 25.0, 0.0, 0.35, 60
+BETWEEN, SPREAD = 0.35, 0.4
 LICENCES = {
     "routellm_mmlu": "Apache-2.0 (MMLU: MIT)",
     "routellm_gsm8k": "Apache-2.0 (GSM8K: MIT)",
@@ -102,11 +103,20 @@ def targets(path: str) -> list[tuple[str, str, float]]:
             one = PAIR.get(row["source"])
             own = q[one[1]] - q[one[0]] if one and one[0] in q and one[1] in q else over_all
             rows[row["source"]].append((row["prompt"], own, over_all))
-    found = []
+    blended = {}
     for source, group in rows.items():
         shift = sum(own - both for _, own, both in group) / len(group)
-        for prompt, own, both in group:
-            found.append((source, prompt, own + ALL_PAIRS * (both + shift - own)))
+        blended[source] = [own + ALL_PAIRS * (both + shift - own) for _, own, both in group]
+    means = {source: float(np.mean(gains)) for source, gains in blended.items()}
+    middle = float(np.mean(list(means.values())))
+    found = []
+    for source, group in rows.items():
+        # What tells one source from another is mostly which pair of models it was measured with:
+        # a part of it is kept, and every source's gains are brought to one spread.
+        base = middle + BETWEEN * (means[source] - middle)
+        spread = float(np.std(blended[source])) / SPREAD
+        for (prompt, _, _), gain in zip(group, blended[source], strict=True):
+            found.append((source, prompt, base + (gain - means[source]) / spread))
     return found
 
 
@@ -140,7 +150,7 @@ def main(train: str, out: str) -> None:
     root = np.sqrt(weight)
     fitted = lsqr((sp.diags(root) @ x).tocsr(), root * (y - mean), damp=RIDGE**0.5,
                   iter_lim=ROUNDS, atol=1e-5, btol=1e-5)[0]  # fmt: skip
-    scale = float(np.percentile(np.abs(fitted[fitted != 0]), 99.9)) / 127
+    scale = float(np.abs(fitted).max()) / 127  # clipping the largest costs more than it gains
     values = np.clip(np.rint(fitted / scale), -127, 127).astype(np.int8)
     gains = mean + scale * (x @ values.astype(np.float64))
     even = np.array([1 / counts[source] for source, _, _ in rows])
@@ -156,7 +166,7 @@ def main(train: str, out: str) -> None:
         steps=tuple(round(float(s), 6) for s in steps),
         training={
             "rows": len(rows), "seed": "none needed", "ridge": RIDGE, "levelling": LEVELLING,
-            "all_pairs": ALL_PAIRS, "rounds": ROUNDS,
+            "all_pairs": ALL_PAIRS, "rounds": ROUNDS, "between": BETWEEN, "spread": SPREAD,
             "sources": {s: {"rows": counts[s], "licence": LICENCES[s]} for s in sorted(counts)},
             "target": "quality of the strong model minus quality of the cheap one",
         },
