@@ -132,6 +132,18 @@ def tests(condition: Condition) -> list[Test]:
     return [one for part in condition.parts for one in tests(part)]
 
 
+def models(condition: Every) -> frozenset[str | None] | None:
+    """The models that it names one by one, None for a request without one; None: any may fit."""
+    for part in condition.parts:
+        if (
+            isinstance(part, Test)
+            and part.field == "model"
+            and all(option.op in ("==", "null") for option in part.options)
+        ):
+            return frozenset(o.value if o.op == "==" else None for o in part.options)
+    return None
+
+
 def _mapping(when: object, path: Path, problem: Problem) -> Every:
     if not isinstance(when, Mapping):
         problem(path, "expected conditions such as {model: auto}", "")

@@ -91,7 +91,12 @@ class Rulebook:
                 else rule
                 for at, rule in enumerate(self._rules)
             )
-        self._rest_by_text = bool(texts)
+        # The models that such a rule can be about; None: all. Who names another one goes where it
+        # says whatever the text: nothing to remember.
+        named = [language.models(language.parse(config.rules[at].when, _refuse)) for at in texts]
+        self._by_text = (
+            None if None in named else frozenset().union(*(models for models in named if models))
+        )
         for names in {rule.to for rule in self._rules if rule.to}:
             self._resolver.prepare(names)
         if self._default is not None:
@@ -218,7 +223,7 @@ class Rulebook:
             if not plan.candidates:
                 raise _nobody(context.ask)
         else:
-            if self._rest_by_text:
+            if self._by_text is None or context.ask.model in self._by_text:
                 plan.sticks = exchange.BY_TEXT
             self._own(plan, context)
         return plan

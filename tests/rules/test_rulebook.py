@@ -429,3 +429,26 @@ def test_an_unrelated_rule_changes_nothing(rules, request, at):
     made.insert(at, unrelated)
     book = compile_rules(msgspec.structs.replace(BASE, rules=made))
     assert book.decide(RED, request, [], NOON) == before
+
+
+@pytest.mark.parametrize(
+    ("when", "model", "sticks"),
+    [
+        ("model: [auto, null]", "auto", True),
+        ("model: [auto, null]", None, True),
+        ("model: [auto, null]", "gpt-4o", False),
+        ("model: auto", None, False),
+        ("model: 'gpt-*'", "gpt-4o", True),
+        ("model: ['gpt-*', auto]", "gpt-4o", True),
+        ("model: '!= auto'", "gpt-4o", True),
+        ("tools: false", "gpt-4o", True),
+    ],
+)
+def test_what_no_text_rule_could_be_about_does_not_stick(
+    when: str, model: str | None, sticks: bool
+) -> None:
+    """What is left over by a text rule was decided by the text, if the rule could have matched."""
+    rules = f"rules: [{{name: code, when: {{text: code, {when}}}, to: openai/gpt-4o}}]"
+    plan = decide(compile_rules(config(rules)), ask(text="hello", model=model))
+    assert plan.rule is None
+    assert bool(plan.sticks) is sticks
