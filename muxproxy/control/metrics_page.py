@@ -15,6 +15,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from muxproxy.control.listing import Standing
+from muxproxy.limits import ProviderHeadroom
 from muxproxy.metrics import TOKEN_KINDS, Histogram, Metrics
 from muxproxy.money import NANO
 
@@ -26,6 +27,7 @@ class Source(Protocol):
     """What the page reads besides the counters."""
 
     metrics: Metrics
+    headroom: ProviderHeadroom
 
     @property
     def health(self) -> Standing: ...
@@ -58,6 +60,7 @@ class _Collector:
         yield from _gauges(self._source)
         yield from _budgets(self._source.budgets())
         yield from _circuits(self._source.health)
+        yield from _headroom(self._source.headroom)
 
 
 def _requests(metrics: Metrics) -> Iterator[Metric]:
@@ -186,6 +189,21 @@ def _budgets(rows: Iterable[Mapping[str, object]]) -> Iterator[Metric]:
             if isinstance(value, int | float):
                 family.add_metric([str(row["name"]), str(row["scope"])], value)
     yield from families.values()
+
+
+def _headroom(headroom: ProviderHeadroom) -> Iterator[Metric]:
+    labels = ["provider", "model", "key", "kind"]
+    limit = GaugeMetricFamily(
+        "muxproxy_provider_ratelimit_limit", "A rate limit as the provider tells it.", labels=labels
+    )
+    remaining = GaugeMetricFamily(
+        "muxproxy_provider_ratelimit_remaining", "What the provider says is left.", labels=labels
+    )
+    for provider, model, key, kind, gauge in headroom.gauges():
+        for family, value in ((limit, gauge.limit), (remaining, gauge.remaining)):
+            if value >= 0:
+                family.add_metric([provider, model, key, kind], value)
+    yield from (limit, remaining)
 
 
 _STATES = {"closed": 0, "half_open": 1, "open": 2}

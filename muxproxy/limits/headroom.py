@@ -135,12 +135,13 @@ class ProviderHeadroom:
         ]
         return min(1.0, *parts) if parts else 1.0
 
-    def gauges(self) -> Iterator[tuple[str, str, str, Gauge]]:
-        """(provider, model, kind, gauge) for the metrics, of the configured keys only."""
+    def gauges(self) -> Iterator[tuple[str, str, str, str, Gauge]]:
+        """(provider, model, key, kind, gauge) for the metrics, of the configured keys only: "" or
+        "#2" and so on."""
         for (provider, model, key), state in self._states.items():
-            if not key:
+            if not key or key[0] == "#":
                 for kind, gauge in state.gauges.items():
-                    yield provider, model, kind, gauge
+                    yield provider, model, key, kind, gauge
 
 
 def _note(state: _State, kind: str, what: str, value: bytes, now: float) -> None:

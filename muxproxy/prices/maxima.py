@@ -1,8 +1,9 @@
 """The most tokens a model generates in one answer, where its maker says so.
 
-From abilities.json; the families below are older than its source. A bound that is too low would
-break `hold: worst`, so only families whose makers' pages state one are here; all others fall back
-on their context window.
+From abilities.json; the families below are what it no longer has, and names that it has not yet.
+The older ones are compared with the table of LiteLLM 1.60.0 (MIT, January 2025), the newer ones by
+a test with abilities.json. A bound that is too low would break `hold: worst`, so a family has the
+largest limit of its models; what is in neither falls back on its context window.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ MAX_OUTPUT: tuple[tuple[str, int], ...] = (
     ("gpt-4-turbo", 4_096),
     ("gpt-4o", 16_384),
     ("gpt-4.1", 32_768),
+    ("gpt-5-pro", 272_000),
     ("gpt-5", 128_000),
     ("o1", 100_000),
     ("o3", 100_000),
     ("o4-mini", 100_000),
     ("gemini-1.5", 8_192),
+    ("gemini-2.0-flash-thinking", 65_536),
     ("gemini-2.0", 8_192),
     ("gemini-2.5", 65_536),
     ("gemini-3", 65_536),

@@ -111,7 +111,7 @@ def _out(x: Exchange, provider: str, model: str, now: float) -> bool:
     service = x.snapshot.services[provider]
     out_until = x.proxy.headroom.out_until
     if not service.variants:
-        return out_until(provider, model) > now
+        return out_until(provider, model, x.caller.key if service.off else "") > now
     return all(out_until(provider, model, one.slot) > now for one in service.variants)
 
 
@@ -186,7 +186,7 @@ class Tried:
         if cause is None:
             await splice(x, service, outbound, reply)
             return True
-        x.booking.observe_refusal(service, reply)
+        x.booking.observe_refusal(service, reply, x.caller)
         live = x.live
         if status not in _ELSEWHERE and live is not None:
             x.proxy.health.failed(service.name, live)

@@ -237,18 +237,27 @@ class Booking:
         if self.journaled:
             self._earlier.append((self.hold_id, spends))
 
-    def observe_reply(self, service: Service, outbound: Outbound, reply: Reply) -> None:
+    def observe_reply(
+        self, service: Service, outbound: Outbound, reply: Reply, caller: Caller
+    ) -> None:
         """The head is there."""
         self.edits = outbound.edits
         self.ttfb_us = max((reply.head_ns - reply.sent_ns) // 1000, 0)
-        self._proxy.headroom.observe(
-            service.name, self.model or "", reply.headers, reply.status, time.time(), service.slot
-        )
+        self._observe_headroom(service, reply, caller)
 
-    def observe_refusal(self, service: Service, reply: Reply) -> None:
+    def observe_refusal(self, service: Service, reply: Reply, caller: Caller) -> None:
         """A head that says no, and is not passed on."""
+        self._observe_headroom(service, reply, caller)
+
+    def _observe_headroom(self, service: Service, reply: Reply, caller: Caller) -> None:
+        # Limits are per account: where callers bring their own keys, each has its own.
         self._proxy.headroom.observe(
-            service.name, self.model or "", reply.headers, reply.status, time.time(), service.slot
+            service.name,
+            self.model or "",
+            reply.headers,
+            reply.status,
+            time.time(),
+            caller.key if service.off else service.slot,
         )
 
     def headers(self, plan: Plan | None, target: Target | None) -> Headers:

@@ -129,7 +129,7 @@ def _translate(
 def _ours(exchange: Exchange, service: Service, outbound: Outbound, reply: Reply) -> Headers:
     """The headers we add, now that the head is there."""
     booking = exchange.booking
-    booking.observe_reply(service, outbound, reply)
+    booking.observe_reply(service, outbound, reply, exchange.caller)
     overhead = perf_counter_ns() - exchange.accepted_ns - (reply.head_ns - reply.sent_ns)
     booking.overhead_us = max(overhead // 1000, 0)
     ours = booking.headers(exchange.plan, exchange.target)

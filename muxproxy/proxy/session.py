@@ -239,7 +239,7 @@ async def converse(exchange: Exchange, service: Service, outbound: Outbound, rep
     websocket = exchange.fields[b"upgrade"].lower() == b"websocket"
     tap = RealtimeTap() if websocket and _EXTENSIONS not in names else None
     booking.tap = tap if tap is not None else State()
-    booking.observe_reply(service, outbound, reply)
+    booking.observe_reply(service, outbound, reply, exchange.caller)
     overhead = perf_counter_ns() - exchange.accepted_ns - (reply.head_ns - reply.sent_ns)
     booking.overhead_us = max(overhead // 1000, 0)
     session = exchange.relay = Session(exchange, tap)

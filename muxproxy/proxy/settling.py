@@ -70,6 +70,17 @@ def judge(exchange: Exchange, booking: Booking) -> Verdict:
     return Verdict(end, status, code, counted, source, nothing_owed=False)
 
 
+def so_far(exchange: Exchange) -> Usage:
+    """What would be booked of the stream under way if it ended now."""
+    booking, ask = exchange.booking, exchange.ask
+    tap = booking.tap
+    assert ask is not None and tap is not None
+    usage = tap.usage
+    if usage is not None and tap.usage_complete:
+        return usage
+    return _counted(exchange, booking, tap, ask, usage)[0]
+
+
 def _session(
     end: str, status: int, code: str | None, booking: Booking, tap: RealtimeTap
 ) -> Verdict:

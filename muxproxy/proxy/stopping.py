@@ -11,22 +11,19 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-import msgspec
-
 from muxproxy import exchange as words
 from muxproxy.budget import Held
 from muxproxy.dialects.endings import cut_at, ending, responses_ending
-from muxproxy.exchange import Usage
 from muxproxy.headers import Headers
 from muxproxy.proxy.relay import Relay
+from muxproxy.proxy.settling import so_far
 
 if TYPE_CHECKING:
     from muxproxy.proxy.road import Exchange
     from muxproxy.proxy.translated import Stream
     from muxproxy.upstream import Reply
 
-# Characters that a token has at the least, before it is counted anew.
-_CHARS = 2
+_AHEAD = 64  # tokens before the end of what was granted at which more is asked for
 _KEPT = 16 * 1024 * 1024  # bytes of a Responses stream kept to end it properly
 
 
@@ -55,7 +52,7 @@ class StoppingRelay(Relay):
         self._seen = seen
         self._count = count
         self._close = close
-        self._limit = held.allowance * _CHARS
+        self._limit = held.allowance  # a character a token, until they were counted once
         self.stopped = False
 
     def data(self, data: bytes) -> None:
@@ -67,12 +64,15 @@ class StoppingRelay(Relay):
             self._over(data)
 
     def _over(self, data: bytes) -> None:
-        tokens = self._count()
+        tokens, chars = self._count(), self._seen.delivered_chars
         granted = self._grant.allowance
-        if tokens > granted:
-            granted = self._grant.extend(tokens)
+        wanted = max(tokens, min(tokens + _AHEAD, self._grant.estimate.worst_out))
+        if wanted > granted:
+            granted = self._grant.extend(wanted)
         if tokens <= granted:
-            self._limit = self._seen.delivered_chars + (granted - tokens + 1) * _CHARS
+            # Three quarters of the way there, at the characters per token seen so far: counting
+            # takes longer than a chunk, so it is to be rare, and dense only at the very limit.
+            self._limit = chars + (granted - tokens) * chars * 3 // (max(tokens, 1) * 4)
             return
         if self.end_kind is not None or cut_at(self._last) != len(self._last):
             return  # in the middle of an event: the next read brings its end
@@ -121,15 +121,6 @@ def counted(exchange: Exchange) -> int:
     return exchange.proxy.counter.delivered(tap.model or booking.model or "", tap)[0]
 
 
-def usage_at(exchange: Exchange) -> Usage:
-    """Usage as far as it can be known in the middle of a stream."""
-    ask, tap = exchange.ask, exchange.booking.tap
-    assert ask is not None and tap is not None
-    known = tap.usage
-    base = Usage(input=ask.prompt_tokens) if known is None else known
-    return msgspec.structs.replace(base, output=counted(exchange), reasoning=None)
-
-
 def closer(
     exchange: Exchange, stream: Stream | None, kept: Keeping | None
 ) -> Callable[[bytes], bytes | None]:
@@ -138,7 +129,7 @@ def closer(
     assert ask is not None
 
     def close(data: bytes) -> bytes | None:
-        counts = usage_at(exchange)
+        counts = so_far(exchange)
         if stream is not None:
             found: bytes | None = stream.stop(counts)
         elif kept is not None:

@@ -87,10 +87,12 @@ def test_models_and_keys_are_apart() -> None:
 
 def test_gauges_for_the_metrics() -> None:
     room = seen({"x-ratelimit-limit-tokens": "30000", "x-ratelimit-remaining-tokens": "29000"})
-    ((provider, model, kind, gauge),) = room.gauges()
-    assert (provider, model, kind, gauge.limit, gauge.remaining) == (
+    room.observe("p", "m", [(b"x-ratelimit-limit-tokens", b"9")], 200, NOW, "k-of-a-caller")
+    ((provider, model, key, kind, gauge),) = room.gauges()
+    assert (provider, model, key, kind, gauge.limit, gauge.remaining) == (
         "p",
         "m",
+        "",
         "tokens",
         30000,
         29000,

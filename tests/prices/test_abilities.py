@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from muxproxy.prices.abilities import ability
-from muxproxy.prices.maxima import max_output
+from muxproxy.prices.abilities import _table, ability
+from muxproxy.prices.maxima import MAX_OUTPUT, max_output
 
 CASES = {
     "gpt-4o": (128_000, 16_384, True, True),
@@ -26,3 +26,10 @@ def test_known_models(name: str, want: tuple[int, int, bool, bool]) -> None:
 def test_a_model_that_is_not_known_is_not_said_to_lack_anything() -> None:
     assert ability("my-own-model") is None
     assert max_output("claude-3-opus-20240229") == 4_096  # from the makers' older pages
+
+
+def test_the_bounds_by_family_are_not_below_what_the_table_says() -> None:
+    """They stand in for its absent models, so what it has of a family must not exceed them."""
+    for name, (_, output, _) in _table().items():
+        bound = next((limit for prefix, limit in MAX_OUTPUT if name.startswith(prefix)), output)
+        assert output <= bound, name

@@ -235,3 +235,25 @@ async def test_a_translated_stream_is_stopped_too(tmp_path: Path, provider: str)
         assert receipt.usage is not None and receipt.usage.output_total < 100
     choice = Clients().completion_stream(answer.body).choices[0]
     assert (choice.finish_reason, bool(choice.message.content)) == ("length", True)
+
+
+async def test_a_stopped_stream_tells_the_usage_that_is_booked(tmp_path: Path) -> None:
+    yaml = budget("$0.0012", stop_stream="true")
+    fast = {"x-sim-tokens": "400", "x-sim-pace": "1ms"}
+    async with stack(tmp_path, yaml, providers=PROVIDERS) as proxy:
+        body = {**CHAT, "stream": True, "stream_options": {"include_usage": True}}
+        chat = await fetch(proxy.port, PATH, body, fast)
+        (receipt,) = await balanced(proxy, 1)
+        told = Clients().completion_stream(chat.body).usage
+        assert told is not None and receipt.usage is not None
+        assert told.completion_tokens == receipt.usage.output_total
+        assert receipt.end == "finished" and receipt.usage_source == "counted"
+    other = tmp_path / "other"
+    other.mkdir()
+    async with stack(other, yaml, providers=PROVIDERS) as proxy:
+        path, body, _ = STOPPED["anthropic"]
+        answer = await fetch(proxy.port, path, body, fast)
+        (receipt,) = await balanced(proxy, 1)
+        usage = Clients().message_stream(answer.body).usage
+        assert receipt.usage is not None
+        assert usage.output_tokens == receipt.usage.output_total
