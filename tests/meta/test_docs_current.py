@@ -14,6 +14,7 @@ from muxproxy.config import schema, when
 from muxproxy.config.model import Budget, Config
 from muxproxy.control import metrics_page
 from muxproxy.errors import CODES
+from muxproxy.limits import ProviderHeadroom
 from muxproxy.metrics import Metrics
 from muxproxy.proxy.health import Health
 from tests.meta import config_tables
@@ -65,6 +66,7 @@ class Figures:
 
     metrics: Metrics
     health: Health
+    headroom = ProviderHeadroom()
 
     def pools(self) -> dict[str, dict[str, int]]:
         return {"http://h:80": {"open": 1}}
