@@ -13,8 +13,8 @@ import msgspec
 from muxproxy.routing import features
 from muxproxy.routing.weights import Weights, load
 
-# What `heuristic` counts, and how much each counts. Honest about its worth: on public benchmarks
-# such counts are no better than random (docs/routing.md); they are there to be read and changed.
+# What `heuristic` counts, and how much each counts. On public benchmarks such counts are hardly
+# better than dice (docs/routing.md); they are there to be read and changed.
 HEURISTIC: Mapping[str, float] = {
     "characters": 0.0002,
     "code marks": 0.25,
