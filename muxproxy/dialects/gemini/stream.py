@@ -281,4 +281,5 @@ class Writer:
 
     def _failed(self, event: n.Failure) -> bytes:
         self._over = True
-        return self._send(fault.write(event)[1])
+        out = self._send(fault.write(event)[1])
+        return out + b"]" if self._array else out  # an array holds its error inside
