@@ -53,6 +53,14 @@ def session_of(x: Exchange) -> bytes | None:
     return hashlib.blake2b(named, digest_size=16, key=caller.key.encode()[:64]).digest()
 
 
+def conversation_of(x: Exchange) -> bytes | None:
+    """The conversation alone, whatever session or run it belongs to; None: there is none."""
+    begun = _beginning(x.body)
+    if begun is None:
+        return None
+    return hashlib.blake2b(begun, digest_size=16, key=x.caller.key.encode()[:64]).digest()
+
+
 def _beginning(body: bytes) -> bytes | None:
     try:
         begun = _decode(body)

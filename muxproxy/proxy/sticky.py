@@ -1,8 +1,8 @@
 """Conversations that stay where they began: a "yes" in the middle of a tool loop must not change
 the model and throw the provider's prompt cache away.
 
-A conversation is told as in `affinity`, together with the model it asks for. Only digests are
-kept, and only so many; the longest unused goes first.
+A conversation is told by its beginning, its caller and the model it asks for; a run has many of
+them. Only digests are kept, and only so many; the longest unused goes first.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from muxproxy import exchange as words
 from muxproxy.config.strategies import Strategy
 from muxproxy.exchange import Target
-from muxproxy.proxy.affinity import session_of
+from muxproxy.proxy.affinity import conversation_of
 
 if TYPE_CHECKING:
     from muxproxy.proxy.road import Exchange
@@ -71,10 +71,10 @@ def stay(x: Exchange) -> Stay | None:
     assert plan is not None and ask is not None
     if isinstance(plan.spec, Strategy) and not plan.spec.sticky:
         return None
-    session = session_of(x)
-    if session is None or ask.endpoint not in words.GENERATING:
+    conversation = conversation_of(x)
+    if conversation is None or ask.endpoint not in words.GENERATING:
         return None
-    key = session + (ask.model or "").encode()
+    key = conversation + (ask.model or "").encode()
     found = Stay(key)
     place = x.proxy.conversations.find(key)
     if place is None or place.provider not in x.snapshot.services:

@@ -217,3 +217,10 @@ async def test_hybrid_leaves_a_side_that_is_out(tmp_path: Path) -> None:
         found = told(await ask(proxy, "far", EASY))
         assert found["selected_model"] == "mini"
         assert "strong is out" in found["reason"]
+
+
+async def test_a_run_has_many_conversations(tmp_path: Path) -> None:
+    async with stack(tmp_path, YAML, providers=PROVIDERS) as proxy:
+        run = {"x_muxproxy_run": "r1", "x_session_id": "s1"}
+        assert told(await ask(proxy, "auto", HARD, **STRONG, **run))["selected_model"] == "large"
+        assert told(await ask(proxy, "auto", "new", **CHEAP, **run))["selected_model"] == "mini"
