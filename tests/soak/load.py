@@ -100,6 +100,8 @@ async def caller(soak: Soak) -> None:
         if fault:
             name, _, value = fault.partition("=")
             headers |= {f"x-sim-{name}": value, "x-sim-for": "bad"}
+            if name in ("usage", "error-after"):  # an odd answer that the cache would give again
+                headers["x-soak"] = "plain"
         leave = rng.uniform(0.001, 0.05) if rng.random() < 0.08 else None
         soak.calls += 1
         try:
