@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import json
+import os
 import random
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 from muxproxy.sim.server import SimServer, start
 from tests.http_client import call, encode, head, read_body, read_head
-from tests.process.server import Served, calls, served
+from tests.process.server import Served, calls, command, served
 
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 20}
 STREAM = {**CHAT, "stream": True}
@@ -97,45 +101,74 @@ async def test_sighup_swaps_the_configuration_and_a_bad_file_changes_nothing(
     await sim.aclose()
 
 
+# MUXPROXY_KILL_ROUNDS=20 for the long run.
+ROUNDS = int(os.environ.get("MUXPROXY_KILL_ROUNDS", "4"))
+MONEY = """
+auth: {mode: open, user_header: x-user}
+prices: {"*": {input: 1, output: 2}}
+budgets:
+  - {name: purse, limit: $1000, window: prepaid}
+  - {name: each, per: user, limit: $10, window: prepaid}
+"""
+
+
 async def test_kill_9_under_load_loses_no_row_and_counts_nothing_twice(tmp_path: Path) -> None:
     seed = random.randrange(1 << 30)
     print(f"seed {seed}")
     rng = random.Random(seed)
     sim = await start()
-    for _ in range(5):
-        with served(tmp_path, sim.url) as server:
-            await _load_until_killed(server, sim, rng)
-    with served(tmp_path, sim.url) as server:  # the start settles what was open
+    numbers = itertools.count()
+    for _ in range(ROUNDS):
+        with served(tmp_path, sim.url, MONEY) as server:
+            await _load_until_killed(server, sim, rng, numbers)
+    with served(tmp_path, sim.url, MONEY) as server:  # the start settles what was open
         server.signal(signal.SIGTERM)
         await asyncio.to_thread(server.wait)
     rows = calls(tmp_path)
     assert len({row["id"] for row in rows}) == len(rows)
-    seen = [r.get("x-request-tag") for r in sim.requests]
-    assert len(rows) >= len(seen) > 0
+    by_user = {row["user"]: row for row in rows}
+    assert len(by_user) == len(rows)  # each call has one row
+    seen = {r.get("x-tag") for r in sim.requests}
+    assert seen and seen <= by_user.keys()  # what the provider saw has its row
     crashed = [row for row in rows if row["end"] == "error"]
     assert all(row["usage_source"] == "estimated" for row in crashed)
     assert all(row["cost_usd"] is not None for row in rows)
     await sim.aclose()
+    done = command("budgets", "--json", "--config", str(tmp_path / "muxproxy.yaml"))
+    assert done.returncode == 0, done.stderr
+    spent = {
+        (row["name"], row["scope"]): round(row["spent"] * 1e9)
+        for row in map(json.loads, done.stdout.splitlines())
+    }
+    assert spent.pop(("purse", "all")) == sum(round(row["cost_usd"] * 1e9) for row in rows)
+    assert {scope: nano for (_, scope), nano in spent.items() if nano} == {
+        user: nano for user, row in by_user.items() if (nano := round(row["cost_usd"] * 1e9))
+    }
 
 
-async def _load_until_killed(server: Served, sim: SimServer, rng: random.Random) -> None:
+async def _load_until_killed(
+    server: Served, sim: SimServer, rng: random.Random, numbers: Iterator[int]
+) -> None:
     seen = len(sim.requests)
 
     async def caller() -> None:
-        body = rng.choice([CHAT, STREAM])
         while True:
+            body = rng.choice([CHAT, STREAM])
+            user = f"u{next(numbers)}"  # x-user is ours: the provider sees the tag
+            sent = {"x-user": user, "x-tag": user, "x-sim-ttft": f"{rng.randint(0, 9)}ms"}
             try:
-                await call(
-                    server.port, "POST", "/v1/chat/completions", body, {"x-request-tag": "t"}
-                )
+                await call(server.port, "POST", "/v1/chat/completions", body, sent)
             except (OSError, asyncio.IncompleteReadError):
                 return
 
     callers = [asyncio.create_task(caller()) for _ in range(8)]
-    wanted = seen + rng.randint(20, 120)
-    await sim.until(lambda s: len(s.requests) >= wanted)
+    wanted = seen + rng.randint(5, 120)
+    async with asyncio.timeout(30):
+        await sim.until(lambda s: len(s.requests) >= wanted)
+    await asyncio.sleep(rng.random() * 0.02)
     server.signal(signal.SIGKILL)
-    await asyncio.gather(*callers)
+    async with asyncio.timeout(30):
+        await asyncio.gather(*callers)
 
 
 async def test_sigterm_under_load_loses_no_call_that_was_accepted(tmp_path: Path) -> None:
