@@ -126,12 +126,13 @@ class Runtime:
         """Open the ledger and build the first snapshot. Raises LedgerError, ValueError."""
         config = self.config
         self._upstreams = Upstreams(permit=is_outside)
+        # First: what cannot be served must not open the books.
+        snapshot = compile_snapshot(config, self.upstreams, self._env, self.health)
         self._ledger = Ledger(
             config.state,
             config.durability,
             retention=units.duration(config.retention) if config.retention else None,
         )
-        snapshot = compile_snapshot(config, self.upstreams, self._env, self.health)
         self.stored = StoredBudgets(self._ledger)
         combined = self.stored.beside(config)
         budgets = Budgets(
