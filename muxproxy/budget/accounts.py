@@ -28,7 +28,7 @@ class Call(msgspec.Struct, kw_only=True):
 
     `ceiling` is the caller's own limit for this request (x-max-budget), in nano-dollars.
     `context` holds the arguments for the predicates of budgets with `when`. `downgraded` names
-    budgets whose `downgrade` was acted on: they count, and refuse no more.
+    budgets whose `downgrade` was acted on: they count, and refuse no more. `probe`: see `fits`.
     """
 
     caller: Caller
@@ -40,6 +40,7 @@ class Call(msgspec.Struct, kw_only=True):
     ceiling: int | None = None
     context: tuple[Any, ...] = ()
     downgraded: frozenset[str] = frozenset()
+    probe: bool = False  # only asked whether it would fit: nobody is told of it
 
 
 class Event(msgspec.Struct, frozen=True):

@@ -125,7 +125,7 @@ class Budgets:
     def fits(self, call: Call, now: float) -> bool:
         """Would `hold` reserve this call? For the alternatives of a refusal."""
         try:
-            held = self.hold(call, now)
+            held = self.hold(msgspec.structs.replace(call, probe=True), now)
         except MuxError:
             return False
         if isinstance(held, Downgrade):
@@ -220,7 +220,7 @@ class Budgets:
         """Raises, or says what else; None: the budget lets it pass."""
         account, call = counter.account, held.call
         if account.shadow or account.on_exceed == WARN:
-            if not counter.told:
+            if not counter.told and not call.probe:
                 counter.told = True
                 account.event("shadow" if account.shadow else "exceeded", counter)
             held.warned += (account.name,)

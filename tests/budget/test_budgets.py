@@ -480,3 +480,13 @@ def test_no_budgets_cost_next_to_nothing() -> None:
     assert held.nano == COST
     assert held.settle(5, 5, NOW) == []
     assert hold(budgets(), call(price=FREE)).nano == 0
+
+
+def test_asking_whether_a_call_would_fit_tells_nobody() -> None:
+    """The alternatives of a refusal are looked at, not made: no event, and none is used up."""
+    heard: list[Event] = []
+    b = budgets(Budget(name="b", limit="$0", on_exceed="warn", thresholds=[]), tell=heard.append)
+    assert b.fits(call(), NOW)
+    assert heard == []
+    hold(b)
+    assert [event.kind for event in heard] == ["exceeded"]
