@@ -91,8 +91,8 @@ class Connection(asyncio.Protocol):
         surplus = len(state.peers) - state.limits.max_connections
         if surplus > 0:
             self.refuse(Refused(503, "overloaded", "too many connections"))
-            if surplus > 1000:  # even politeness has a bound
-                self.abort()
+            if surplus > 1000:
+                self.abort()  # even politeness has a bound
 
     def data_received(self, data: bytes) -> None:
         phase = self._phase
@@ -113,18 +113,16 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self._eof = True
-        phase, splice = self._phase, self._splice
-        if phase == _BUSY and splice is not None and not self._tls and self._may_serve(splice):
-            return True
+        splice = self._splice
         if splice is not None:
+            # Has the client only nothing more to say? See DoorLimits.half_close.
+            last = self._state.limits.half_close or splice.announced_last
+            if last and self._phase == _BUSY and not self._tls:
+                return True
             self._splice = None
             splice.lost()
         self._phase = _CLOSING
         return False  # the transport closes itself
-
-    def _may_serve(self, splice: Splice) -> bool:
-        """Does a FIN now mean only that the client has nothing more to say? See DoorLimits."""
-        return self._state.limits.half_close or splice.announced_last
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._state.peers.discard(self)
@@ -186,8 +184,7 @@ class Connection(asyncio.Protocol):
     def _begin(self, raw: bytes, rest: bytes | None) -> None:
         """`raw` is a head without its empty line, `rest` what was read behind it; None: that is
         in the buffer, which may hold many requests and is not to be copied for each of them."""
-        state = self._state
-        limits = state.limits
+        state, limits = self._state, self._state.limits
         try:
             if len(raw) > limits.max_head:
                 raise too_large(raw, limits)
@@ -269,9 +266,8 @@ class Connection(asyncio.Protocol):
     def _connect(self, head: Head, rest: bytes) -> None:
         if self._inside is not None:
             raise Refused(501, "not_implemented", "CONNECT is not served within a tunnel")
-        state = self._state
-        early = bytes(self._buffer) + rest
-        Connecting(state, self.transport, head, early, partial(_serve_within, state))
+        early, within = bytes(self._buffer) + rest, partial(_serve_within, self._state)
+        Connecting(self._state, self.transport, head, early, within)
         self._leave()
 
     # Called by the splice
@@ -370,9 +366,13 @@ class Connection(asyncio.Protocol):
             self._close(linger=False)
 
     def close_if_idle(self) -> None:
-        """Closes between requests, unless a request's bytes wait in the kernel already."""
+        """Closes between requests, unless a request's bytes wait in the kernel already. A client
+        that only just connected is about to send its first, and gets a moment for it."""
         if self._phase == _HEAD and not self._buffer and not has_unread(self.transport):
-            self._close(linger=False)
+            if self._arrived:
+                self._close(linger=False)
+            else:
+                self.deadline = min(self.deadline, self._state.clock + self._state.limits.linger)
 
     def abort(self) -> None:
         self.transport.abort()

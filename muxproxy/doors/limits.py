@@ -31,7 +31,9 @@ class DoorLimits(msgspec.Struct, frozen=True, kw_only=True):
     keep_alive: float = 75.0  # between two requests
     send_timeout: float = 60.0  # without the client taking a byte of the response
     connect_timeout: float = 10.0  # CONNECT tunnels
-    linger: float = 2.0  # reading on after a refusal, so that the answer is not lost to a reset
+    # Reading on after a refusal, so that the answer is not lost to a reset; and how long a
+    # stopping door waits for the first request of a client that had just connected.
+    linger: float = 2.0
     max_connections: int = 20_000
     half_close: bool = False
 

@@ -171,6 +171,19 @@ async def test_a_request_in_the_kernel_outlives_close_idle() -> None:
         await client.aclose()
 
 
+async def test_a_client_that_only_just_connected_is_served_while_draining() -> None:
+    async with serving(Echo()) as door, client_of(door) as client, client_of(door) as silent:
+        await until(lambda: door.open_connections == 2)
+        door.stop_accepting()
+        draining = asyncio.create_task(door.drain(BOUND))
+        await asyncio.sleep(0.02)  # close_idle has run
+        client.send(request())
+        answer = await client.read()
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        assert await silent.closed()  # has nothing to say: does not hold the drain up
+        assert await draining
+
+
 async def test_counts() -> None:
     async with serving(Echo()) as door, client_of(door) as client:
         for _ in range(3):
