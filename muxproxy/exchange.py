@@ -264,3 +264,5 @@ class Receipt(msgspec.Struct, kw_only=True):
     total_us: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+    explored: bool = False  # a cheap-routed call whose answer was judged all the same
+    feedback: float | None = None  # 0..1, of POST /v1/feedback; filled in by readers of the books

@@ -79,7 +79,10 @@ class Metrics:
         "bytes_in",
         "bytes_out",
         "errors",
+        "explored",
+        "feedback",
         "in_flight",
+        "lessons",
         "overhead",
         "reload_failures",
         "reloads",
@@ -98,6 +101,9 @@ class Metrics:
         self.budget_events: defaultdict[tuple[str, str], int] = defaultdict(int)
         self.sticky_turns = 0  # kept where their conversation began, not where the strategy said
         self.sticky_cached_tokens = 0  # that such turns read from the provider's prompt cache
+        self.feedback = 0  # ratings taken
+        self.explored: defaultdict[str, int] = defaultdict(int)  # kept, sent on, not judged
+        self.lessons: defaultdict[str, int] = defaultdict(int)  # kept, dropped
         self.usage_source: defaultdict[str, int] = defaultdict(int)
         self.series: defaultdict[tuple[str, str], Series] = defaultdict(Series)
         self.overhead = Histogram(OVERHEAD_BOUNDS)

@@ -28,7 +28,7 @@ from muxproxy.config.load import load_file
 from muxproxy.config.loaded import NO_FLAGS
 from muxproxy.config.model import Config
 from muxproxy.drain import InFlight
-from muxproxy.exchange import Receipt
+from muxproxy.exchange import Caller, Receipt
 from muxproxy.headers import Headers
 from muxproxy.interception import Interception
 from muxproxy.ledger import Ledger
@@ -373,9 +373,15 @@ class Runtime:
         """What would happen to a request, and why; nothing is sent. Raises MuxError."""
         return await explain(self.proxy, asked)
 
-    def authorize_control(self, headers: Headers, query: bytes) -> None:
-        """In keys mode the control plane wants a key too."""
-        self.snapshot.auth.caller(headers, None, query)
+    def authorize_control(self, headers: Headers, query: bytes) -> Caller | None:
+        """In keys mode the control plane wants a key too; whose it is. None in open mode."""
+        caller = self.snapshot.auth.caller(headers, None, query)
+        return caller if self.snapshot.auth.required else None
+
+    async def rate(self, id: int, score: float) -> None:
+        """Keep what was thought of a call; in the books before this returns. Raises MuxError."""
+        await self.ledger.rate(id, score)
+        self.metrics.feedback += 1
 
     def build_control(self) -> ASGIApp:
         """The control plane; its imports cost, so they come with its first request."""

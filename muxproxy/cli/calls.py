@@ -75,9 +75,17 @@ def _row(receipt: Receipt) -> tuple[object, ...]:
         receipt.rule,
         where,
         receipt.status,
-        receipt.end if receipt.code is None else f"{receipt.end}: {receipt.code}",
+        _end(receipt),
         None if usage is None else usage.input_total,
         None if usage is None else usage.output_total,
         show(receipt.cost),
         round(receipt.total_us / 1000),
     )
+
+
+def _end(receipt: Receipt) -> str:
+    """How it ended, and what is known of its answer."""
+    told = receipt.end if receipt.code is None else f"{receipt.end}: {receipt.code}"
+    if receipt.explored:
+        told += ", explored"
+    return told if receipt.feedback is None else f"{told}, rated {receipt.feedback:g}"

@@ -19,10 +19,10 @@ from starlette.types import Receive, Send
 
 from muxproxy.control import metrics_page, openapi, status
 from muxproxy.control.analytics import Analytics, BudgetSource
+from muxproxy.control.feedback import Feedback, RatingSource
 from muxproxy.control.listing import models, providers
 from muxproxy.control.queries import call_id, filters_of, limit_of, require_json
 from muxproxy.errors import MuxError
-from muxproxy.exchange import Receipt
 from muxproxy.ledger.reports import AsyncReader, receipt_json
 from muxproxy.proxy.explaining import Asked
 
@@ -30,13 +30,12 @@ from muxproxy.proxy.explaining import Asked
 _BASES = ("/v1", "", "/openai/v1", "/v1beta")
 
 
-class Source(metrics_page.Source, status.Source, BudgetSource, Protocol):
+class Source(metrics_page.Source, status.Source, BudgetSource, RatingSource, Protocol):
     """What the control plane needs of the running muxproxy."""
 
     def pools(self) -> Mapping[str, Mapping[str, int]]: ...
     def budgets(self) -> Iterable[Mapping[str, object]]: ...
     def ledger_path(self) -> str: ...
-    def find_call(self, id: int) -> Receipt | None: ...
     async def reload(self) -> None: ...
     async def explain(self, asked: Asked) -> Mapping[str, object]: ...
 
@@ -71,6 +70,7 @@ def build(source: Source) -> Control:
         Route("/v1/providers", control.providers),
         Route("/v1/calls", control.calls),
         Route("/v1/calls/{id}", control.call),
+        Route("/v1/feedback", Feedback(source).rate, methods=["POST"]),
         Route("/v1/config/reload", control.reload, methods=["POST"]),
         Route("/v1/status", control.status),
         Route("/v1/explain", control.explain, methods=["POST"]),

@@ -98,11 +98,32 @@ def _requests(metrics: Metrics) -> Iterator[Metric]:
         "Prompt tokens such calls read from the provider's cache.",
         metrics.sticky_cached_tokens,
     )
+    yield from _learning(metrics)
     overhead = HistogramMetricFamily(
         "muxproxy_overhead_seconds", "Time spent in muxproxy before the caller's first byte."
     )
     _add(overhead, [], metrics.overhead)
     yield overhead
+
+
+def _learning(metrics: Metrics) -> Iterator[Metric]:
+    yield CounterMetricFamily(
+        "muxproxy_feedback", "Ratings of calls that callers gave.", metrics.feedback
+    )
+    explored = CounterMetricFamily(
+        "muxproxy_explored",
+        "Cheap-routed calls whose answer was judged to learn from it.",
+        labels=["outcome"],
+    )
+    for outcome, count in metrics.explored.items():
+        explored.add_metric([outcome], count)
+    yield explored
+    lessons = CounterMetricFamily(
+        "muxproxy_lessons", "Calls kept to learn from, and dropped.", labels=["outcome"]
+    )
+    for outcome, count in metrics.lessons.items():
+        lessons.add_metric([outcome], count)
+    yield lessons
 
 
 def _per_model(metrics: Metrics) -> Iterator[Metric]:

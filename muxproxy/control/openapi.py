@@ -65,6 +65,39 @@ _OWN: dict[str, dict[str, dict[str, Any]]] = {
             ],
         )
     },
+    "/v1/feedback": {
+        "post": _op(
+            "Rate a call's answer: id (its x-muxproxy-id) and score (0..1, true, false, "
+            "good, bad). A second rating replaces the first.",
+            requestBody={
+                "required": True,
+                "content": {
+                    "application/json": {
+                        "schema": {
+                            "type": "object",
+                            "required": ["id", "score"],
+                            "additionalProperties": False,
+                            "properties": {
+                                "id": {"type": "string", "pattern": "^[0-9a-f]{1,16}$"},
+                                "score": {
+                                    "anyOf": [
+                                        {"type": "number", "minimum": 0, "maximum": 1},
+                                        {"type": "boolean"},
+                                        {"enum": ["good", "bad"]},
+                                    ]
+                                },
+                            },
+                        }
+                    }
+                },
+            },
+            responses={
+                "200": {"description": "kept"},
+                "400": {"description": "not understood"},
+                "404": {"description": "no such call, or another caller's"},
+            },
+        )
+    },
     "/v1/analytics/budgets": {
         "get": _op("Budgets: limit, spent, held, remaining, reset."),
         "post": _op("Create or change a budget: the fields of budgets: in the YAML."),

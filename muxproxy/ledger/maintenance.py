@@ -150,11 +150,25 @@ class Maintenance:
                 f" AND id NOT IN (SELECT id FROM late) ORDER BY id LIMIT {_PRUNE_ROWS})",
             )
             gone += count
-            if count < _PRUNE_ROWS or self._stop.is_set():
+            if self._stop.is_set():
                 return gone
+            if count < _PRUNE_ROWS:
+                break
             self.written += count
             if self.written >= _CHECKPOINT_ROWS:
                 await self.checkpoint(db)
+            await asyncio.sleep(3 * (time.monotonic() - started))
+        for table in ("lessons", "feedback"):
+            await self._prune_beside(db, table, cut)
+        return gone
+
+    async def _prune_beside(self, db: aiosqlite.Connection, table: str, cut: int) -> None:
+        """What was kept about calls goes with them."""
+        some = f"SELECT id FROM {table} WHERE id < {cut} ORDER BY id LIMIT {_PRUNE_ROWS}"
+        while not self._stop.is_set():
+            started = time.monotonic()
+            if await _done(db, f"DELETE FROM {table} WHERE id IN ({some})") < _PRUNE_ROWS:
+                return
             await asyncio.sleep(3 * (time.monotonic() - started))
 
     async def prune_usage(self, db: aiosqlite.Connection, now_ms: int) -> None:

@@ -76,6 +76,8 @@ def receipt_json(r: Receipt) -> dict[str, Any]:
         "total_ms": r.total_us / 1000,
         "bytes_in": r.bytes_in,
         "bytes_out": r.bytes_out,
+        "explored": r.explored,
+        "feedback": r.feedback,
     }
 
 

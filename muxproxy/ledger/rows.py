@@ -39,6 +39,7 @@ class More(msgspec.Struct, array_like=True):
     path: str
     reason: str
     edits: tuple[str, ...]
+    explored: bool = False
 
 
 # Columns of `calls` that every row is given, and those that are left at their default (as in
@@ -77,7 +78,9 @@ INSERT_HOLD = "INSERT OR REPLACE INTO holds (id, hold) VALUES (?, ?)"
 SELECT_HOLD = "SELECT hold FROM holds"
 SELECT_CALL = (
     f"SELECT c.more, {', '.join(f'c.{name}' for name in _READ)},"
-    f" {', '.join(f'd.{name}' for name in DIM_COLUMNS)} FROM calls c JOIN dims d ON d.id = c.dim"
+    f" {', '.join(f'd.{name}' for name in DIM_COLUMNS)},"
+    " (SELECT f.score FROM feedback f WHERE f.id = c.id)"
+    " FROM calls c JOIN dims d ON d.id = c.dim"
 )
 INSERT_DIM = (
     f"INSERT OR IGNORE INTO dims (id, {', '.join(DIM_COLUMNS)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -144,6 +147,7 @@ def call_row(r: Receipt, dim: int) -> tuple[Given, Row]:
         r.path,
         r.reason,
         r.edits,
+        r.explored,
     )
     tokens = (
         _NO_TOKENS
@@ -180,7 +184,7 @@ def call_row(r: Receipt, dim: int) -> tuple[Given, Row]:
 def receipt_of(row: Sequence[Any]) -> Receipt:
     """The Receipt of a row of SELECT_CALL."""
     more: More = _decode_more(row[0])
-    fields: dict[str, Any] = dict(zip((*_READ, *DIM_COLUMNS), row[1:], strict=True))
+    fields: dict[str, Any] = dict(zip((*_READ, *DIM_COLUMNS, "feedback"), row[1:], strict=True))
     fields["tags"] = _decode_strings(fields["tags"]) if fields["tags"] else ()
     for name in More.__struct_fields__:
         fields[name] = getattr(more, name)

@@ -62,7 +62,12 @@ def _first(con: sqlite3.Connection) -> None:
     # Calls that were written after the roll-up had passed their id.
     con.execute("CREATE TABLE late (id INTEGER PRIMARY KEY)")
     con.execute("INSERT INTO meta VALUES ('ledger.rolled', 0), ('ledger.pruned', 0)")
-    # For people with an SQLite shell.
+    _view(con)
+
+
+def _view(con: sqlite3.Connection) -> None:
+    """For people with an SQLite shell."""
+    con.execute("DROP VIEW IF EXISTS receipts")
     rest = ", ".join(
         f"json_extract(c.more, '{more_at(name)}') AS {name}" for name in More.__struct_fields__
     )
@@ -74,8 +79,25 @@ def _first(con: sqlite3.Connection) -> None:
     )
 
 
+def _learning(con: sqlite3.Connection) -> None:
+    # What callers thought of an answer: 0 useless, 1 good. Without foreign key: a call's rating
+    # may be committed before the call's own row.
+    con.execute(
+        "CREATE TABLE feedback (id INTEGER PRIMARY KEY, score REAL NOT NULL,"
+        " time_ms INTEGER NOT NULL)"
+    )
+    # See lessons.Lesson.
+    con.execute(
+        "CREATE TABLE lessons (id INTEGER PRIMARY KEY, alias TEXT NOT NULL, side TEXT NOT NULL,"
+        " enough INTEGER, share REAL NOT NULL, score REAL, cheap_nano INTEGER,"
+        " strong_nano INTEGER, features BLOB NOT NULL, text TEXT)"
+    )
+    _view(con)  # `explored` came to the receipts
+
+
 MIGRATIONS: tuple[tuple[str, Callable[[sqlite3.Connection], None]], ...] = (
     ("calls, dims, holds, usage, budgets, meta, rollup", _first),
+    ("feedback, lessons", _learning),
 )
 VERSION = len(MIGRATIONS)
 

@@ -1,4 +1,5 @@
-"""What other parts keep in the ledger's file: small values, runtime budgets, budget counters.
+"""What other parts keep in the ledger's file: small values, runtime budgets, budget counters,
+feedback and lessons.
 
 Rare writes: they ride in the same transactions as holds and receipts.
 """
@@ -14,11 +15,13 @@ import msgspec
 
 from muxproxy.errors import MuxError
 from muxproxy.exchange import Spend
+from muxproxy.ledger.lessons import INSERT_LESSON, Lesson, lesson_row
 from muxproxy.ledger.pace import Pace
 
 Waiter = asyncio.Future[None]
 
 _SET_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
+_MOST_JOBS = 2000  # that wait for the database, before lessons are let go
 
 
 class Job(msgspec.Struct):
@@ -83,6 +86,19 @@ class Shelf:
             "INSERT OR REPLACE INTO budgets VALUES (?, ?, ?)",
             (name, definition, time.time_ns() // 1_000_000),
         )
+
+    def rate(self, id: int, score: float) -> Waiter:
+        """Keep what a caller thought of a call, 0..1; a second rating replaces the first."""
+        now = time.time_ns() // 1_000_000
+        return self._job("INSERT OR REPLACE INTO feedback VALUES (?, ?, ?)", (id, score, now))
+
+    def teach(self, lesson: Lesson) -> bool:
+        """Keep a lesson with the next transaction; False: dropped, for the database is behind."""
+        if self.failed is not None or len(self._jobs) >= _MOST_JOBS:
+            return False
+        self._jobs.append(Job(INSERT_LESSON, lesson_row(lesson)))
+        self._pace.later()
+        return True
 
     def _job(self, sql: str, params: tuple[object, ...], spends: Sequence[Spend] = ()) -> Waiter:
         if self.failed is not None:

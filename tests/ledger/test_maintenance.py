@@ -12,6 +12,7 @@ import pytest
 
 from muxproxy.ledger import Ledger, maintenance
 from muxproxy.ledger.costs import CostQuery
+from muxproxy.ledger.lessons import Lesson
 from muxproxy.ledger.maintenance import open_maintenance
 from muxproxy.ledger.recost import Change, Recoster
 from muxproxy.ledger.reports import Reader
@@ -132,6 +133,22 @@ async def test_retention_deletes_whole_rolled_hours_and_reports_stay(open_ledger
     assert table(ledger.path, "SELECT count(*) FROM calls") == [(700 - gone,)]
     assert _report(ledger.path) == before
     assert ledger.usage_rows()[0][3] == 700
+
+
+async def test_retention_takes_ratings_and_lessons_with_their_calls(open_ledger: Open) -> None:
+    ledger = open_ledger()
+    receipts = made_up(5, 450, NOON, 10 * HOUR)
+    for r in receipts:
+        ledger.settle(r, held=False)
+        assert ledger.teach(Lesson(id=r.id, alias="auto", side="cheap", features=b"x"))
+    await asyncio.gather(*(ledger.rate(r.id, 0.5) for r in receipts))
+    await drained(ledger)
+    async with open_maintenance(ledger.path) as db:
+        await ledger._maintenance.roll(db, NOON + 10 * HOUR)
+        gone = await ledger._maintenance.prune(db, NOON + 7 * HOUR)
+    assert 200 < gone < 450
+    for name in ("calls", "lessons", "feedback"):
+        assert table(ledger.path, f"SELECT count(*) FROM {name}") == [(450 - gone,)]
 
 
 async def test_old_budget_windows_go_prepaid_and_top_ups_stay(open_ledger: Open) -> None:

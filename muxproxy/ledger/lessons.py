@@ -1,0 +1,91 @@
+"""What calls teach about the choice between a cheap and a strong model: rows of `lessons`.
+
+A lesson holds no text unless the alias says `learn: text`; its features are hashed words, which
+whoever has the file can compare with guesses (docs/routing.md).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from muxproxy.ledger.queries import Question
+from muxproxy.ledger.rollup import first_id
+
+CHEAP = "cheap"
+STRONG = "strong"
+
+
+class Lesson(msgspec.Struct, kw_only=True, frozen=True):
+    """One call that a strategy sent to the cheap or the strong side. Costs in nano-dollars."""
+
+    id: int  # as the caller knows it: its last step
+    alias: str
+    side: str  # whose answer the caller got
+    enough: bool | None = None  # the judges' verdict on the cheap answer; None: not judged
+    share: float = 1.0  # how likely such a call was to be judged
+    score: float | None = None  # the strategy's own, then
+    cheap_nano: int | None = None  # None: not asked, or no price is known
+    strong_nano: int | None = None
+    features: bytes  # routing.packing
+    text: str | None = None
+    feedback: float | None = None  # the caller's word, kept in a table of its own
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """What there is to learn from. `rated` cheap answers may be among the `judged` ones."""
+
+    lessons: int
+    judged: int
+    explored: int
+    rated: int
+
+
+_COLUMNS = tuple(name for name in Lesson.__struct_fields__ if name != "feedback")
+INSERT_LESSON = (
+    f"INSERT OR REPLACE INTO lessons ({', '.join(_COLUMNS)})"
+    f" VALUES ({', '.join('?' * len(_COLUMNS))})"
+)
+# Of a strong answer a rating says nothing about the cheap model, unless that was asked first.
+_LABELLED = "(l.enough IS NOT NULL OR (l.side = 'cheap' AND f.score IS NOT NULL))"
+_FROM = " FROM lessons l LEFT JOIN feedback f ON f.id = l.id WHERE l.id >= ?"
+
+
+def lesson_row(lesson: Lesson) -> tuple[Any, ...]:
+    """For INSERT_LESSON."""
+    return tuple(getattr(lesson, name) for name in _COLUMNS)
+
+
+def labelled(since_ms: int, alias: str | None, limit: int) -> Question[list[Lesson]]:
+    """The newest lessons that say whether the cheap model was enough, newest first."""
+    columns = ", ".join(f"l.{name}" for name in _COLUMNS)
+    where, params = _where(since_ms, alias)
+    found = yield (
+        f"SELECT {columns}, f.score{_FROM}{where} AND {_LABELLED} ORDER BY l.id DESC LIMIT ?",
+        (*params, limit),
+    )
+    return [_lesson(row) for row in found]
+
+
+def counts(since_ms: int, alias: str | None) -> Question[Counts]:
+    """How many lessons there are, and of which kind."""
+    where, params = _where(since_ms, alias)
+    found = yield (
+        "SELECT count(*), count(l.enough), count(CASE WHEN l.share < 1 THEN l.enough END),"
+        f" count(CASE WHEN l.side = 'cheap' THEN f.score END){_FROM}{where}",
+        params,
+    )
+    return Counts(*found[0])
+
+
+def _where(since_ms: int, alias: str | None) -> tuple[str, tuple[Any, ...]]:
+    first = first_id(since_ms)
+    return ("", (first,)) if alias is None else (" AND l.alias = ?", (first, alias))
+
+
+def _lesson(row: tuple[Any, ...]) -> Lesson:
+    fields: dict[str, Any] = dict(zip((*_COLUMNS, "feedback"), row, strict=True))
+    enough = fields["enough"]
+    fields["enough"] = None if enough is None else bool(enough)
+    return Lesson(**fields)
