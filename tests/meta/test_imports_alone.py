@@ -39,7 +39,7 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-W", "error", *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,  # a machine may be busy; whoever hangs is ended
         check=False,
         cwd=ROOT,
     )
