@@ -74,7 +74,7 @@ class Ask(msgspec.Struct, kw_only=True):
     include_usage: bool | None = None  # stream_options.include_usage as sent; None: not sent
     stream_options: bool = False  # the body has a non-null stream_options member
     max_budget: object = None  # our own member, as sent (dollars); None: not sent
-    cascade_config: object = None  # our own member of the enhanced endpoint, as sent
+    cascade_config: object = None  # our own member of the enhanced endpoint, as sent, then checked
     text: str = ""
     parts: object = None  # the body, undecoded, for inspection.all_text()
 
@@ -104,6 +104,7 @@ class Plan(msgspec.Struct, kw_only=True):
     score: float | None = None  # how much the strategy thinks the strong model is needed
     judged: int = 0  # the first candidates' answers are judged before one goes out
     spec: object = None  # config.strategies.Strategy of the alias that chose
+    balance: tuple[str, str] | None = None  # a wish: (alias, how its members are balanced)
     sticks: int = 0  # BY_STRATEGY or BY_TEXT: its conversation stays where this one goes
     alias: str | None = None  # the alias that supplied the model
     chosen: bool = False  # the model was supplied by an alias, a rule or a default

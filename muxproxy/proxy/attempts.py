@@ -60,8 +60,9 @@ async def serve(x: Exchange) -> None:
     if terms is not None and terms.cache is not None and await answered(x, terms.cache):
         return
     waiting = usable(x, x.plan.candidates)
-    if x.snapshot.groups is not None and len(waiting) > 1:
-        balance(x, x.snapshot.groups, waiting)
+    groups = x.snapshot.groups
+    if len(waiting) > 1 and (groups is not None or x.plan.balance is not None):
+        balance(x, groups or (), waiting)
     tried: Tried | None = None
     try:
         while waiting:

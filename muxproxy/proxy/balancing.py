@@ -47,20 +47,38 @@ def groups_of(config: Config, rulebook: Rulebook) -> tuple[Group, ...] | None:
     for alias, spec in config.models.items():
         if not isinstance(spec, Strategy) or spec.strategy not in BALANCES:
             continue
-        members: dict[Target, float] = {}
-        for at, name in enumerate(spec.models):
-            weight = spec.weights[at] if spec.weights else 1.0
-            for dialect in words.DIALECTS:
-                ask = Ask(dialect=dialect, endpoint=words.CHAT, path="")
-                for target in rulebook.resolve(name, ask).candidates:
-                    members.setdefault(target, weight)
-        found.append(Group(alias, spec.strategy, members, spec.affinity))
+        found.append(_group(alias, spec, spec.strategy, rulebook))
     return tuple(found) or None
+
+
+def _group(alias: str, spec: Strategy, kind: str, rulebook: Rulebook) -> Group:
+    members: dict[Target, float] = {}
+    names = spec.models or [name for name in (spec.cheap, spec.strong) if name is not None]
+    for at, name in enumerate(names):
+        weight = spec.weights[at] if spec.weights else 1.0
+        for dialect in words.DIALECTS:
+            ask = Ask(dialect=dialect, endpoint=words.CHAT, path="")
+            for target in rulebook.resolve(name, ask).candidates:
+                members.setdefault(target, weight)
+    return Group(alias, kind, members, spec.affinity)
+
+
+def as_wished(x: Exchange, groups: tuple[Group, ...]) -> tuple[Group, ...]:
+    """The groups as this request's caller wants them; see Ordered.balance."""
+    plan = x.plan
+    assert plan is not None
+    if plan.balance is None or not isinstance(plan.spec, Strategy):
+        return groups
+    alias, kind = plan.balance
+    others = tuple(group for group in groups if group.alias != alias)
+    if kind not in BALANCES:
+        return others
+    return (*others, _group(alias, plan.spec, kind, x.snapshot.rulebook))
 
 
 def balance(x: Exchange, groups: tuple[Group, ...], waiting: list[Target]) -> None:
     """Put the members of each group into the order of this request; others keep their places."""
-    for group in groups:
+    for group in as_wished(x, groups):
         places = [at for at, target in enumerate(waiting) if target in group.members]
         if len(places) < 2:
             continue

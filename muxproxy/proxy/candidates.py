@@ -11,6 +11,7 @@ from muxproxy.exchange import Target
 from muxproxy.money import parse_dollars
 from muxproxy.proxy.booking import Downgraded
 from muxproxy.proxy.translating import spoken
+from muxproxy.proxy.wishes import cascade_of
 
 if TYPE_CHECKING:
     from muxproxy.proxy.road import Exchange
@@ -65,16 +66,19 @@ def downgraded(x: Exchange, verdict: Downgraded) -> list[Target]:
 
 
 def ceiling(x: Exchange) -> int | None:
-    """The caller's own limit for this request, nano-dollars."""
+    """What the caller lets this request still cost, nano-dollars; of several limits the least."""
     assert x.ask is not None
-    value = x.fields.get(b"x-max-budget")
-    given: object = value.decode("latin-1") if value is not None else x.ask.max_budget
-    if given is None and isinstance(x.ask.cascade_config, dict):
-        given = x.ask.cascade_config.get("max_budget")
-    if given is None:
-        return None
+    header, wish = x.fields.get(b"x-max-budget"), cascade_of(x.ask)
+    limits = [] if wish is None or wish.max_budget is None else [wish.max_budget]
+    if header is not None:
+        limits.append(_dollars("x-max-budget", header.decode("latin-1")))
+    if x.ask.max_budget is not None:
+        limits.append(_dollars("max_budget", x.ask.max_budget))
+    return max(min(limits) - x.spent_nano, 0) if limits else None
+
+
+def _dollars(name: str, given: object) -> int:
     try:
-        return max(parse_dollars(given) - x.spent_nano, 0)  # type: ignore[arg-type]
+        return parse_dollars(given)  # type: ignore[arg-type]
     except ValueError as error:
-        name = "x-max-budget" if value is not None else "max_budget"
         raise MuxError("invalid_request", f"{name}: {error}") from None

@@ -9,22 +9,66 @@ after all.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from muxproxy import exchange as words
 from muxproxy.config.strategies import Strategy
 from muxproxy.dialects.translators import translator
 from muxproxy.errors import MuxError
 from muxproxy.exchange import Ask, Target
+from muxproxy.headers import Headers
+from muxproxy.money import dollars
 from muxproxy.proxy import attempts
 from muxproxy.proxy.booking import Booking
 from muxproxy.proxy.holding import Held
 from muxproxy.proxy.judging import opinion
 from muxproxy.proxy.names import header_value
-from muxproxy.routing.judges import Wanted, agree, fault
+from muxproxy.proxy.reply import add_metadata
+from muxproxy.proxy.wishes import GOOD, cascade_of
+from muxproxy.routing.judges import STRICT, Wanted, agree, fault, sure_at
 
 if TYPE_CHECKING:
     from muxproxy.proxy.road import Exchange
+
+# Who a step is, in router_metadata.
+_CHEAP, _SECOND, _JUDGE, _STRONG = "cheap", "second opinion", "judge", "strong"
+
+
+class _Line(msgspec.Struct):
+    """What is told of one step. `score` is a judge's rating, 0..1."""
+
+    role: str
+    target: Target | None
+    booking: Booking
+    verdict: str
+    score: float | None = None
+
+    @property
+    def name(self) -> str:
+        """As the header has it."""
+        target = self.target
+        return "-" if target is None else f"{target.provider}/{self.booking.model or '-'}"
+
+    @property
+    def cost(self) -> int | None:
+        """Nano-dollars; None: not known."""
+        booking = self.booking
+        if not booking.settled:
+            return booking.cost_now()
+        return None if booking.price is None and booking.held is not None else booking.settled_nano
+
+    def told(self) -> dict[str, Any]:
+        """As router_metadata has it."""
+        found = {
+            "role": self.role,
+            "provider": None if self.target is None else self.target.provider,
+            "model": self.booking.model,
+            "verdict": self.verdict,
+            "cost": dollars(self.cost),
+        }
+        return found if self.score is None else {**found, "score": self.score}
 
 
 class _Step:
@@ -34,7 +78,7 @@ class _Step:
         self.held = held
         self.booking = x.booking
         self.target, self.relay, self.reply = x.target, x.relay, x.reply
-        self.status = x.status
+        self.status, self.error = x.status, x.error
 
     def be_last(self, x: Exchange) -> None:
         """Its answer goes to the caller."""
@@ -52,11 +96,13 @@ class Cascade:
         self._sink = x.sink
         self._body, self._parts = x.body, x.ask.parts
         self._reason = x.plan.reason
-        self._told: list[str] = []
+        self._lines: list[_Line] = []
         spec = x.plan.spec
         assert isinstance(spec, Strategy)
         self._spec = spec
+        self._bar = bar(x.ask)
         self._wanted = wanted(x)
+        x.cascade = self
 
     async def run(self) -> None:
         """Serve the request. Raises MuxError."""
@@ -65,18 +111,18 @@ class Cascade:
         first = await self._held(candidates[:judged], self._spec.hold)
         if x.left or first.held.opened:
             return
+        line = self._line(_CHEAP, first)
         why = self._fault(first)
-        if why is None and self._spec.judge is not None:
-            why = await opinion(x, self._spec.judge, first.held.said())
-        if why is None and self._spec.agree is not None:
-            why = await self._second(first)
-            if x.left or why is None:
+        if why is None and self._spec.judge is not None and self._bar > 0:
+            why = await self._rated(self._spec.judge, line, first)
+        if why is None and self._spec.agree is not None and self._bar >= STRICT:
+            why = await self._second(first, self._spec.agree)
+            if x.left:
                 return
+        line.verdict = why or "kept"
         if why is None:
-            self._tell(first, "kept")
             self._out(first)
             return
-        self._tell(first, why)
         if not x.booking.settled:
             self._close(why)
         await self._strong(first, candidates[judged:])
@@ -107,42 +153,47 @@ class Cascade:
             return f"status {step.status}" if step.status >= 400 else "it broke off"
         return fault(held.said(), self._wanted, self._spec.judges)
 
-    async def _second(self, first: _Step) -> str | None:
-        """A second cheap opinion: None where it is the same, and the first went out."""
+    async def _rated(self, judge: str, line: _Line, first: _Step) -> str | None:
+        """What a model has against the answer; None: nothing, or there is no opinion to be had."""
+        found = await opinion(self._x, judge, first.held.said())
+        self._lines.append(_Line(_JUDGE, found.target, found.booking, found.about, found.score))
+        line.score = found.score
+        if found.score is None or found.score >= self._bar:
+            return None
+        return f"judged {found.score:.1f}"
+
+    async def _second(self, first: _Step, name: str) -> str | None:
+        """A second cheap opinion: None where it is the same."""
         x = self._x
-        assert self._spec.agree is not None
-        target = x.snapshot.rulebook.resolve(self._spec.agree, self._ask).candidates
+        target = x.snapshot.rulebook.resolve(name, self._ask).candidates
         self._close("second opinion asked")
         self._again()
         second = await self._held(target, None)
         if x.left:
             return None
-        if self._fault(second) is not None:
-            why = f"no second opinion ({self._fault(second)})"
+        wrong = self._fault(second)
+        if wrong is not None:
+            why = f"no second opinion ({wrong})"
         elif agree(first.held.said(), second.held.said()):
             why = "agrees"
         else:
             why = "disagrees"
-        self._tell(second, why)
+        self._line(_SECOND, second).verdict = why
         self._close(f"second opinion: {why}")
         if why != "agrees":
             return why
         first.be_last(x)
-        self._told[-1:] = []
-        self._tell(first, "kept")
-        self._tell(second, why)
-        self._out(first)
         return None
 
     async def _strong(self, first: _Step, candidates: tuple[Target, ...]) -> None:
         x = self._x
         self._again()
         self._plan.candidates = candidates
-        self._plan.reason = f"{self._reason}; cascade: {', '.join(self._told)}"
+        self._plan.reason = f"{self._reason}; cascade: {self._told()}"
         x.extra = [*x.extra, self._header("strong: asked")]
         usable = first.held.ended and first.held.failed is None and first.status < 400
         if not usable:
-            await attempts.serve(x)
+            await self._last(first)
             return
         gate = Held(self._sink, self._ask, self._wanted, good_passes=True)
         x.sink = gate
@@ -157,11 +208,21 @@ class Cascade:
             x.sink = self._sink
         if gate.opened or x.left:
             return
-        self._told.append(f"strong: {why}")
+        self._lines.append(_Line(_STRONG, x.target, x.booking, why))
         self._close(why)
         x.error = None
         first.be_last(x)
         self._out(first)
+
+    async def _last(self, first: _Step) -> None:
+        """Ask the strong ones where there is nothing to go back to."""
+        try:
+            await attempts.serve(self._x)
+        except MuxError as error:
+            # Where no step fits, the one that needs the least says so.
+            if first.error is not None and first.error.code == error.code == "budget_exceeded":
+                raise first.error from None
+            raise
 
     # -- the books --------------------------------------------------------------------------
 
@@ -186,17 +247,43 @@ class Cascade:
 
     # -- what the caller is told ------------------------------------------------------------
 
-    def _tell(self, step: _Step, verdict: str) -> None:
-        target = step.target
-        name = "-" if target is None else f"{target.provider}/{step.booking.model or '-'}"
-        self._told.append(f"{name}: {verdict}")
+    def metadata(self) -> dict[str, Any]:
+        """Every step so far with its verdict, its cost in dollars and a judge's score 0..1."""
+        x, lines = self._x, self._lines
+        if all(line.booking is not x.booking for line in lines):
+            lines = [*lines, _Line(_STRONG, x.target, x.booking, "kept")]
+        wish = cascade_of(self._ask)
+        costs = [line.cost for line in lines]
+        return {
+            "cascade_type": None if wish is None else wish.kind,
+            "quality_threshold": self._bar,
+            "max_budget": None if wish is None else dollars(wish.max_budget),
+            "steps": [line.told() for line in lines],
+            "total_cost": None if None in costs else dollars(sum(c for c in costs if c)),
+        }
+
+    def _line(self, role: str, step: _Step) -> _Line:
+        line = _Line(role, step.target, step.booking, "kept")
+        self._lines.append(line)
+        return line
+
+    def _told(self, *more: str) -> str:
+        lines = [line for line in self._lines if line.role != _JUDGE]
+        told = [f"{_STRONG if n.role == _STRONG else n.name}: {n.verdict}" for n in lines]
+        return ", ".join((*told, *more))
 
     def _header(self, *more: str) -> tuple[bytes, bytes]:
-        return (b"x-muxproxy-cascade", header_value(", ".join((*self._told, *more))))
+        return (b"x-muxproxy-cascade", header_value(self._told(*more)))
 
     def _out(self, step: _Step) -> None:
-        self._plan.reason = f"{self._reason}; cascade: {', '.join(self._told)}"
-        step.held.release(self._header())
+        self._plan.reason = f"{self._reason}; cascade: {self._told()}"
+        step.held.release(self._tell_body, self._header())
+
+    def _tell_body(self, status: int, headers: Headers, body: bytes) -> tuple[int, Headers, bytes]:
+        """The steps, where router_metadata stands already."""
+        if "router_metadata" not in self._x.booking.edits:
+            return status, headers, body
+        return add_metadata(self._x, status, headers, body)
 
 
 async def serve(x: Exchange) -> None:
@@ -211,21 +298,22 @@ def wanted(x: Exchange) -> Wanted:
     """What the request asks of its answer."""
     ask = x.ask
     assert ask is not None
-    found = Wanted(json=ask.json, strict=_strict(ask))
+    least, wish = bar(ask), cascade_of(ask)
+    sure = sure_at(least) if wish is None or wish.sure is None else wish.sure
+    found = Wanted(json=ask.json, strict=least >= STRICT, sure=sure)
     if not (ask.json or ask.tools) or ask.endpoint not in words.GENERATING:
         return found
     try:
         request = translator(ask.dialect).read_request(x.body, ask.model, ask.stream)
     except (MuxError, ValueError):
-        return Wanted(strict=found.strict)
+        return Wanted(strict=found.strict, sure=sure)
     if request.format is not None:
         found.schema = request.format.schema
     found.tools = {tool.name: None if tool.custom else tool.schema for tool in request.tools}
     return found
 
 
-def _strict(ask: Ask) -> bool:
-    """`cascade_config.quality_threshold` below 0.5: doubts in an answer are let pass."""
-    config = ask.cascade_config
-    value = config.get("quality_threshold") if isinstance(config, dict) else None
-    return not isinstance(value, int | float) or value >= 0.5
+def bar(ask: Ask) -> float:
+    """How good a cheap answer must be, 0..1."""
+    wish = cascade_of(ask)
+    return GOOD if wish is None else wish.bar

@@ -42,7 +42,7 @@ _ASK = (
     *("dialect", "endpoint", "path", "model", "stream", "tools", "images", "json", "messages"),
     *("prompt_chars", "prompt_tokens", "max_tokens", "n", "user", "body_bytes"),
 )
-_PLAN = ("rule", "reason", "alias", "strategy", "deny")
+_PLAN = ("rule", "reason", "alias", "strategy", "score", "deny")
 
 
 class Asked(msgspec.Struct, kw_only=True):

@@ -10,7 +10,7 @@ from muxproxy.dialects import neutral
 from muxproxy.dialects.translators import translator
 from muxproxy.exchange import Ask
 from muxproxy.headers import Headers
-from muxproxy.proxy.relay import Sink
+from muxproxy.proxy.relay import Collect, Sink
 from muxproxy.routing.judges import Said, Wanted, opening_fault
 from muxproxy.sse import Framer
 
@@ -103,8 +103,11 @@ class Held:
             self._said = read_said(self._ask, b"".join(self._body))
         return self._said
 
-    def release(self, *more: tuple[bytes, bytes]) -> None:
-        """To the caller with it, and with these headers. After `end`."""
+    def release(self, edit: Collect | None, *more: tuple[bytes, bytes]) -> None:
+        """To the caller with it, edited, and with these headers. After `end`."""
+        if edit is not None and self._head is not None:
+            status, headers, body = edit(*self._head, b"".join(self._body))
+            self._head, self._body = (status, headers), [body]
         self._pass(*more)
         self._sink.end()
 

@@ -7,18 +7,22 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from muxproxy.dialects.paths import Route, classify
+import msgspec
+
+from muxproxy.dialects.paths import classify
 from muxproxy.errors import MuxError
-from muxproxy.exchange import Plan
+from muxproxy.exchange import Plan, Target
 from muxproxy.inspection import inspect
 from muxproxy.proxy import attempts
+from muxproxy.proxy.booking import Booking
+from muxproxy.proxy.candidates import ceiling
 from muxproxy.proxy.holding import Held
+from muxproxy.proxy.wishes import CascadeWish
 from muxproxy.routing.judges import Said, Wanted
 
 if TYPE_CHECKING:
     from muxproxy.proxy.road import Exchange
 
-GOOD = 0.5  # of 0..1, where the caller's quality_threshold says nothing
 _MOST = 8000  # characters of question and answer that are shown
 _TASK = (
     "You judge answers. Is the ANSWER to the QUESTION correct, complete and in the form asked for? "
@@ -28,24 +32,28 @@ _TASK = (
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
-async def opinion(x: Exchange, judge: str, said: Said) -> str | None:
-    """What a judge holds against the answer; None: it is good, or there is no opinion to be had."""
+class Opinion(msgspec.Struct):
+    """What a judge said: 0..1, or None where it said nothing of use, and why; and its call."""
+
+    score: float | None
+    about: str
+    target: Target | None
+    booking: Booking
+
+
+async def opinion(x: Exchange, judge: str, said: Said) -> Opinion:
+    """Have a model rate the answer of the step under way."""
     assert x.ask is not None and x.plan is not None
-    route = classify("POST", "/v1/chat/completions")
     body = _body(x.ask.text, said.text)
     relay, x.relay = x.relay, None  # so that a caller that leaves ends this call
     try:
-        score = await _ask(x, judge, route, body)
+        return await _ask(x, judge, body)
     finally:
         x.relay = relay
-    config = x.ask.cascade_config
-    least = config.get("quality_threshold") if isinstance(config, dict) else None
-    if not isinstance(least, int | float):
-        least = GOOD
-    return None if score is None or score >= least else f"judged {score:.1f}"
 
 
-async def _ask(x: Exchange, judge: str, route: Route, body: bytes) -> float | None:
+async def _ask(x: Exchange, judge: str, body: bytes) -> Opinion:
+    route = classify("POST", "/v1/chat/completions")
     ask = inspect(route, body)
     ask.model = judge
     scope = {**x.scope, "path": route.path, "raw_path": route.path.encode(), "query_string": b""}
@@ -55,6 +63,10 @@ async def _ask(x: Exchange, judge: str, route: Route, body: bytes) -> float | No
     side = type(x)(x.proxy, scope, x.receive, sink, route, None, fields, {})
     side.caller, side.ask, side.body, side.task = x.caller, ask, body, x.task
     choice = x.snapshot.rulebook.resolve(judge, ask)
+    most = ceiling(x)
+    if most is not None:  # the step that it judges is not settled yet
+        most = max(most - (x.booking.cost_now() or 0), 0)
+        ask.cascade_config = CascadeWish(max_budget=most)
     side.plan = Plan(
         candidates=choice.candidates,
         rule=None if x.plan is None else x.plan.rule,
@@ -62,19 +74,23 @@ async def _ask(x: Exchange, judge: str, route: Route, body: bytes) -> float | No
         chosen=True,
         tags=() if x.plan is None else x.plan.tags,
     )
+    found = Opinion(None, "no rating", None, side.booking)
     try:
         await attempts.serve(side)
     except MuxError as error:
         side.error = error
-        return None
+        found.about = error.code
     finally:
         side.left = x.left
         side.settle_step()
         x.spent_nano += side.booking.settled_nano
-    if side.status != 200 or not sink.ended:
-        return None
-    found = _NUMBER.search(sink.said().text)
-    return None if found is None else min(float(found[0]) / 10, 1.0)
+        found.target = side.target
+    if side.status == 200 and sink.ended:
+        number = _NUMBER.search(sink.said().text)
+        if number is not None:
+            found.score = min(float(number[0]) / 10, 1.0)
+            found.about = f"rates {found.score:.1f}"
+    return found
 
 
 def _body(question: str, answer: str) -> bytes:

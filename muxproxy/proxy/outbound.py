@@ -131,6 +131,8 @@ def _with_fields(
     if strip:
         values["stream_options.include_usage"] = True
     remove = OWN_MEMBERS if exchange.route.enhanced else frozenset()
+    if ask.max_budget is not None:  # it was heeded, wherever it came in
+        remove |= {"max_budget"}
     if not values and not remove:
         return body
     edits.extend(values)

@@ -60,7 +60,7 @@ def relay_for(exchange: Exchange, service: Service, outbound: Outbound, reply: R
         tap,
         head,
         stripper=UsageStripper() if strip else None,
-        collect=partial(_add_metadata, exchange)
+        collect=partial(add_metadata, exchange)
         if outbound.metadata and plain and _collectable(reply.status, fields)
         else None,
         error_event=partial(_error_event, exchange, tap) if events and plain else None,
@@ -119,7 +119,7 @@ def _translate(
     exchange.status = status
     cost = exchange.booking.cost_now() if status < 400 else None
     if status < 400 and outbound.metadata:
-        return _add_metadata(exchange, status, headers, body)
+        return add_metadata(exchange, status, headers, body)
     headers = _with_length(headers, len(body))
     if cost is not None:
         headers.append((b"x-muxproxy-cost-usd", b"%.9f" % (cost / 1e9)))
@@ -174,14 +174,14 @@ def _collectable(status: int, fields: dict[bytes, bytes]) -> bool:
     return length is None or int(length) <= COLLECT_LIMIT
 
 
-def _add_metadata(
+def add_metadata(
     exchange: Exchange, status: int, headers: Headers, body: bytes
 ) -> tuple[int, Headers, bytes]:
     """router_metadata into a JSON object, the cost into a header; anything else as it came."""
     booking, plan, target = exchange.booking, exchange.plan, exchange.target
     assert plan is not None and target is not None and exchange.ask is not None
     cost = booking.cost_now()
-    metadata = {
+    metadata: dict[str, Any] = {
         "selected_provider": target.provider,
         "selected_model": booking.model,
         "estimated_cost": dollars(booking.held_nano),
@@ -191,12 +191,15 @@ def _add_metadata(
         "strategy": plan.strategy,
         "score": plan.score,
     }
+    if exchange.cascade is not None:
+        metadata["cascade"] = exchange.cascade.metadata()
     try:
         body = set_members(body, {"router_metadata": metadata})
     except ValueError:  # not a JSON object after all
         return status, _with_length(headers, len(body)), body
-    booking.edits += ("router_metadata",)
-    headers = _with_length(headers, len(body))
+    if "router_metadata" not in booking.edits:
+        booking.edits += ("router_metadata",)
+    headers = [p for p in _with_length(headers, len(body)) if p[0] != b"x-muxproxy-cost-usd"]
     if cost is not None:
         headers.append((b"x-muxproxy-cost-usd", b"%.9f" % (cost / 1e9)))
     return status, headers, body

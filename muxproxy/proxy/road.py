@@ -22,7 +22,7 @@ from muxproxy.errors import MuxError
 from muxproxy.exchange import Ask, Caller, Plan, Target
 from muxproxy.headers import Headers
 from muxproxy.inspection import all_text, inspect
-from muxproxy.proxy import attempts, cascade
+from muxproxy.proxy import attempts, cascade, wishes
 from muxproxy.proxy.alternatives import alternatives
 from muxproxy.proxy.booking import Booking
 from muxproxy.proxy.caching import Recording
@@ -57,6 +57,7 @@ class Exchange:
         "body",
         "booking",
         "caller",
+        "cascade",
         "deadline_ns",
         "error",
         "extra",
@@ -136,6 +137,7 @@ class Exchange:
         self.recording: Recording | None = None  # of the answer, for the cache
         self.leased = 0  # bytes of collected body
         self.spent_nano = 0  # by earlier steps of a cascade
+        self.cascade: cascade.Cascade | None = None
         self.stay: Stay | None = None  # this turn of its conversation
         self.told: list[str] = _NOTHING  # why each attempt failed
 
@@ -217,6 +219,8 @@ class Exchange:
             name = pinned(self)
             ask = begun.ask(route, snapshot.services[name].dialect if name else route.dialect)
         self.ask = ask
+        if ask.cascade_config is not None or wishes.HEADER in self.fields:
+            wishes.check(self)
         now = time.time()
         self.caller = with_user(self.caller, ask.user)
         self.plan = snapshot.rulebook.decide(
@@ -230,6 +234,8 @@ class Exchange:
         )
         if self.plan.deny is not None:
             raise MuxError("denied_by_rule", self.plan.deny)
+        if ask.cascade_config is not None and self.plan.strategy is None:
+            self.plan.reason += "; cascade_config: no alias with a cheap and a strong side"
         if self.plan.sticks:
             self.stay = stay(self)
         if self.proxy.budgets.guard is not None:

@@ -14,28 +14,23 @@ import msgspec
 from muxproxy.budget import estimate
 from muxproxy.config.model import Config
 from muxproxy.config.strategies import Strategy
-from muxproxy.errors import MuxError
 from muxproxy.exchange import Ask, Target
 from muxproxy.prices import Prices
+from muxproxy.proxy.balancing import BALANCES
 from muxproxy.proxy.health import OPEN, Health
+from muxproxy.proxy.wishes import (
+    CHEAP_FIRST,
+    QUALITY,
+    STRONG_FIRST,
+    WISHES,
+    cascade_of,
+    wished,
+)
 from muxproxy.routing import judgement
 from muxproxy.routing.weights import BadWeights, Weights
 from muxproxy.rules.context import Context
 from muxproxy.rules.strategist import LISTED, Ordered, Pools, Targets
 
-HEADER = b"x-routing-strategy"
-# What a caller may wish for; ModelMuxer's names mean ours.
-WISHES = {
-    "heuristic": "heuristic",
-    "semantic": "semantic",
-    "cascade": "cascade",
-    "hybrid": "hybrid",
-    "cheapest": "cheapest",
-    "fastest": "fastest",
-    "cost_optimized": "cheap first",
-    "quality_focused": "strong first",
-    "balanced": "hybrid",
-}
 _SLOW = 3.0  # a strong candidate so many times slower than the cheap one counts as slower
 _SLOWER = 0.05
 _PRESSED = 0.5  # share of a budget from which it presses
@@ -66,28 +61,54 @@ class Strategies:
         found = self._order(name, alias, spec, pools, context)
         if wish is None:
             return found
-        return msgspec.structs.replace(found, reason=f"{found.reason} ({wish} was asked for)")
+        balance = None
+        if name in BALANCES:
+            balance = (alias, name)
+        elif spec.strategy in BALANCES and found.strategy != LISTED:
+            balance = (alias, LISTED)  # this order stays
+        return msgspec.structs.replace(
+            found, reason=f"{found.reason} ({wish} was asked for)", balance=balance
+        )
 
     def _order(
         self, name: str, alias: str, spec: Strategy, pools: Pools, context: Context
     ) -> Ordered:
+        listed = pools.listed or (*pools.cheap, *pools.strong)
+        if name == CHEAP_FIRST and not pools.cheap:
+            name = "cheapest"
         if name in _BY_FIGURES:
-            listed = pools.listed or (*pools.cheap, *pools.strong)
             return _BY_FIGURES[name](self, alias, spec, pools, listed, context.ask, context.now)
+        if name in BALANCES or spec.strategy in BALANCES:
+            return Ordered(listed, LISTED, f"{alias} in the order listed")
         if not pools.cheap or not pools.strong:
-            return Ordered(pools.listed, LISTED, f"{alias} in the order listed")
-        if name == "cheap first":
+            return Ordered(listed, LISTED, f"{alias} in the order listed: no cheap and strong side")
+        if name == CHEAP_FIRST:
             return Ordered((*pools.cheap, *pools.strong), name, f"{alias}: cheap first")
-        if name == "strong first":
+        if name == STRONG_FIRST:
             return Ordered((*pools.strong, *pools.cheap), name, f"{alias}: strong first")
         if name == "cascade":
-            both = (*pools.cheap, *pools.strong)
-            why = f"{alias}: cheap first, its answer judged"
-            return Ordered(both, name, why, None, len(pools.cheap), spec)
+            return self._cascade(alias, spec, pools, context)
         scored = self._score(name, spec, context)
         if name == "hybrid":
             return self._hybrid(alias, spec, pools, context, scored)
         return _by_threshold(name, alias, spec, pools, scored.score, scored.reason)
+
+    def _cascade(self, alias: str, spec: Strategy, pools: Pools, context: Context) -> Ordered:
+        """The cheap ones first and judged. Who wants quality skips them where the prompt alone
+        says that the strong ones are needed."""
+        wish, score, about = cascade_of(context.ask), None, ""
+        if wish is not None:
+            about = f" by {wish.kind}, bar {wish.bar:g}"
+            if wish.kind == QUALITY:
+                score = self._score("semantic", spec, context).score
+                about += f", score {score:.2f}"
+                if score >= spec.threshold:
+                    both = (*pools.strong, *pools.cheap)
+                    why = f"{alias}: strong at once{about} >= {spec.threshold:g}"
+                    return Ordered(both, "cascade", why, score)
+        both = (*pools.cheap, *pools.strong)
+        why = f"{alias}: cheap first, its answer judged{about}"
+        return Ordered(both, "cascade", why, score, len(pools.cheap), spec)
 
     def _score(self, name: str, spec: Strategy, context: Context) -> judgement.Scored:
         text, ask = context.text("text").reading.text, context.ask
@@ -188,17 +209,3 @@ def _by_threshold(
         return Ordered((*pools.strong, *pools.cheap), name, text, score)
     text = f"{alias}: cheap first, score {score:.2f} < {spec.threshold:g}; {why}"
     return Ordered((*pools.cheap, *pools.strong), name, text, score)
-
-
-def wished(context: Context) -> str | None:
-    """The strategy that the caller named. Raises MuxError for one that there is not."""
-    if context.ask.cascade_config is not None:
-        return "cascade"
-    for name, value in context.headers:
-        if name == HEADER:
-            wish = value.decode("latin-1").strip().lower()
-            if wish not in WISHES:
-                known = ", ".join(WISHES)
-                raise MuxError("invalid_request", f"X-Routing-Strategy: expected one of {known}")
-            return wish
-    return None

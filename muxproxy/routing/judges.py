@@ -11,8 +11,9 @@ from typing import Any
 
 import msgspec
 
-# Mean probability of the answer's tokens below which the model was guessing.
+# Mean probability of the answer's tokens below which the model was guessing, at a bar of 0.5.
 SURE = 0.6
+STRICT = 0.5  # the bar from which doubts count as refusals
 _OPENING = 400  # characters in which a refusal or a doubt stands
 _REFUSAL = re.compile(
     r"\b(?:i(?:'m| am) sorry,? (?:but|i)|i (?:can(?:no|')?t|am (?:unable|not able) to|won't) "
@@ -50,12 +51,19 @@ class Said(msgspec.Struct, kw_only=True):
 
 
 class Wanted(msgspec.Struct, kw_only=True):
-    """What the request asked of its answer. `strict`: doubts count as refusals."""
+    """What the request asked of its answer. `strict`: doubts count as refusals; `sure`: the mean
+    probability of its tokens, 0..1."""
 
     json: bool = False
     schema: dict[str, Any] | None = None
     tools: dict[str, dict[str, Any] | None] = {}
     strict: bool = True
+    sure: float = SURE
+
+
+def sure_at(bar: float) -> float:
+    """The probability that a bar of 0..1 asks for: 0.2 at 0, SURE at 0.5, certainty at 1."""
+    return SURE + (bar - STRICT) * (1 - SURE) / (1 - STRICT)
 
 
 def fault(said: Said, wanted: Wanted, judges: Collection[str]) -> str | None:
@@ -131,11 +139,10 @@ def _tools(said: Said, wanted: Wanted) -> str | None:
 
 
 def _logprobs(said: Said, wanted: Wanted) -> str | None:
-    del wanted
     if not said.logprobs:
         return None
     sure = exp(sum(said.logprobs) / len(said.logprobs))
-    return f"unsure ({sure:.0%} a token)" if sure < SURE else None
+    return f"unsure ({sure:.0%} a token)" if sure < wanted.sure else None
 
 
 _JUDGES = {

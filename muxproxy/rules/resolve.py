@@ -36,6 +36,7 @@ class Choice(msgspec.Struct, frozen=True):
     score: float | None = None
     judged: int = 0
     spec: Strategy | None = None  # of the strategy that chose
+    balance: tuple[str, str] | None = None  # see Ordered
 
 
 class _Branch(msgspec.Struct, frozen=True):
@@ -104,7 +105,13 @@ class Resolver:
             reasons.append(ordered.reason)
         assert chosen is not None
         return Choice(
-            _unique(targets), chosen.strategy, "; ".join(reasons), chosen.score, judged, spec
+            candidates=_unique(targets),
+            strategy=chosen.strategy,
+            reason="; ".join(reasons),
+            score=chosen.score,
+            judged=judged,
+            spec=spec,
+            balance=chosen.balance,
         )
 
     def split(self, model: str) -> Target | None:

@@ -37,7 +37,8 @@ class Ordered(msgspec.Struct, frozen=True):
     """Candidates in order; `strategy` is what was really done, `reason` why.
 
     `judged`: so many of the first candidates have their answers judged, as `spec` says, before
-    one goes to the caller.
+    one goes to the caller. `balance`: a caller's wish that the alias of that name is balanced in
+    that way, or LISTED: not at all; None: as it is configured.
     """
 
     candidates: Targets
@@ -46,6 +47,7 @@ class Ordered(msgspec.Struct, frozen=True):
     score: float | None = None
     judged: int = 0
     spec: Strategy | None = None
+    balance: tuple[str, str] | None = None
 
 
 class Strategist(Protocol):

@@ -138,7 +138,7 @@ async def test_the_money_of_all_steps_stays_within_the_callers_ceiling(tmp_path:
             "model": "auto",
             "messages": [{"role": "user", "content": "hi"}],
             "max_tokens": 50,
-            "cascade_config": {"cascade_type": "auto", "max_budget": 0.001},
+            "cascade_config": {"cascade_type": "balanced", "max_budget": 0.001},
         }
         answer = await proxy.post("/v1/chat/completions/enhanced", body)
         assert (answer.status, text(answer)) == (200, SORRY)
