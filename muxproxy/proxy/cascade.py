@@ -9,6 +9,7 @@ after all.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -102,10 +103,23 @@ class Cascade:
         self._spec = spec
         self._bar = bar(x.ask)
         self._wanted = wanted(x)
+        self._gate: Held | None = None  # between the step under way and the caller
         x.cascade = self
 
     async def run(self) -> None:
         """Serve the request. Raises MuxError."""
+        x = self._x
+        try:
+            await self._steps()
+        except asyncio.CancelledError:
+            if self._gate is not None and not self._gate.opened and not x.left:
+                # We are stopping, and the caller has nothing yet: the road answers.
+                if x.relay is not None:
+                    x.relay.stop(words.ERROR)
+                x.relay = None
+            raise
+
+    async def _steps(self) -> None:
         x, plan = self._x, self._plan
         candidates, judged = plan.candidates, plan.judged
         first = await self._held(candidates[:judged], self._spec.hold)
@@ -131,7 +145,7 @@ class Cascade:
         """One call whose answer stays here."""
         x, plan = self._x, self._plan
         held = Held(self._sink, self._ask, self._wanted, self._spec.judges, hold)
-        x.sink = held
+        x.sink = self._gate = held
         plan.candidates = candidates
         x.error = None
         try:
@@ -193,10 +207,11 @@ class Cascade:
         x.extra = [*x.extra, self._header("strong: asked")]
         usable = first.held.ended and first.held.failed is None and first.status < 400
         if not usable:
+            self._gate = None
             await self._last(first)
             return
         gate = Held(self._sink, self._ask, self._wanted, good_passes=True)
-        x.sink = gate
+        x.sink = self._gate = gate
         try:
             await attempts.serve(x)
             why = f"status {x.status}"

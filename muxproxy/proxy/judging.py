@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from muxproxy import exchange as words
 from muxproxy.dialects.paths import classify
 from muxproxy.errors import MuxError
 from muxproxy.exchange import Plan, Target
@@ -82,6 +83,8 @@ async def _ask(x: Exchange, judge: str, body: bytes) -> Opinion:
         found.about = error.code
     finally:
         side.left = x.left
+        if side.relay is not None:  # we were interrupted: nobody waits for this one any more
+            side.relay.stop(words.CLIENT_LEFT if x.left else words.ERROR)
         side.settle_step()
         x.spent_nano += side.booking.settled_nano
         found.target = side.target
