@@ -51,7 +51,7 @@ class Stay:
 
     def __init__(self, key: bytes) -> None:
         self.key = key
-        self.kept = False
+        self.kept: Target | None = None  # where it stays although the strategy said otherwise
 
     def over(self, x: Exchange) -> None:
         """The call is settled: it was answered there."""
@@ -61,7 +61,8 @@ class Stay:
             return
         if x.target is not None:
             places.put(self.key, x.target)
-        if self.kept and tap is not None and tap.usage is not None:
+        stayed = self.kept is not None and x.target == self.kept
+        if stayed and tap is not None and tap.usage is not None:
             metrics.sticky_cached_tokens += tap.usage.cache_read or 0
 
 
@@ -85,7 +86,7 @@ def stay(x: Exchange) -> Stay | None:
         return found
     first = plan.candidates[: plan.judged]
     if plan.candidates[0] != place:
-        found.kept = True
+        found.kept = place
         x.proxy.metrics.sticky_turns += 1
         plan.candidates = (place, *(t for t in plan.candidates if t != place))
         plan.reason += f"; stays at {place.provider}/{place.model or '-'}, as it began"

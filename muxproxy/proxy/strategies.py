@@ -31,7 +31,7 @@ from muxproxy.routing.weights import BadWeights, Weights
 from muxproxy.rules.context import Context
 from muxproxy.rules.strategist import LISTED, Ordered, Pools, Targets
 
-_SLOW = 3.0  # a strong candidate so many times slower than the cheap one counts as slower
+_SLOW = 3.0  # a candidate so many times slower than the other side's counts as slower
 _SLOWER = 0.05
 _PRESSED = 0.5  # share of a budget from which it presses
 _PRESSURE = 0.5  # what a budget that is used up takes off the score
@@ -139,6 +139,9 @@ class Strategies:
         if cheap and strong and strong > _SLOW * cheap:
             score -= _SLOWER
             why.append(f"strong is {strong / cheap:.1f} times slower")
+        elif cheap and strong and cheap > _SLOW * strong:
+            score += _SLOWER
+            why.append(f"cheap is {cheap / strong:.1f} times slower")
         score = min(max(score, 0.0), 1.0)
         if abs(score - spec.threshold) < spec.band:
             both = (*pools.cheap, *pools.strong)

@@ -125,6 +125,42 @@ async def test_a_conversation_stays_where_it_began(tmp_path: Path) -> None:
         assert b"muxproxy_sticky_turns_total 1.0" in page
 
 
+def counted(page: bytes) -> dict[str, float]:
+    """The sticky figures of /metrics."""
+    lines = [line.split() for line in page.decode().splitlines() if "muxproxy_sticky_" in line]
+    return {line[0]: float(line[1]) for line in lines if line[0] != "#"}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_staying_saved_in_cached_tokens_is_reported(
+    tmp_path: Path, stream: bool
+) -> None:
+    async with stack(tmp_path, YAML, providers=PROVIDERS) as proxy:
+
+        async def turn(wish: dict[str, str], *texts: str) -> None:
+            roles = ("user", "assistant")
+            body = {
+                "model": "auto",
+                "messages": [{"role": roles[i % 2], "content": t} for i, t in enumerate(texts)],
+                "stream": stream,
+            }
+            headers = {name.replace("_", "-"): value for name, value in wish.items()}
+            assert (await proxy.post("/v1/chat/completions", body, headers)).status == 200
+
+        proxy.sim.script(model="large", cached=70, input=100, times=3)
+        proxy.sim.script(model="mini", cached=9, input=100, times=2)
+        await turn(STRONG, HARD)  # begins there: nothing was kept
+        await turn(STRONG, HARD, "ok", "yes")  # would have gone there anyway
+        await turn(CHEAP, HARD, "ok", "yes")  # stays: 70 tokens of it are read from the cache
+        proxy.sim.script(model="large", status=503)
+        await turn(CHEAP, HARD, "ok", "yes", "ok", "yes")
+        await proxy.settled(4)
+        assert counted((await proxy.get("/metrics")).body) == {
+            "muxproxy_sticky_turns_total": 2,
+            "muxproxy_sticky_cached_tokens_total": 70,
+        }
+
+
 async def test_a_candidate_that_fails_is_left_and_the_conversation_moves(tmp_path: Path) -> None:
     async with stack(tmp_path, YAML, providers=PROVIDERS) as proxy:
         await ask(proxy, "auto", HARD, **STRONG)
