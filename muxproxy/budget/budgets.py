@@ -232,10 +232,6 @@ class Budgets:
             return Downgrade(account.alias, account.name, exceeded(counter, need, call))
         raise exceeded(counter, need, call)
 
-    def expire(self, before: float, now: float) -> list[tuple[Held, list[Spend]]]:
-        """Ends the holds taken before `before`, each booked at what it held."""
-        return [(held, held.settle_at_hold(now)) for held in list(self.open) if held.at < before]
-
     def top_up(self, name: str, scope: str, amount: int, now: float) -> Spend:
         """Raises the limit of one scope by `amount` (the budget's unit) and keeps its usage.
 

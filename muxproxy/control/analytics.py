@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -13,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from muxproxy.config.model import Config
+from muxproxy.control import spreadsheet
 from muxproxy.control.queries import moment, number, require_json
 from muxproxy.control.savings import with_savings
 from muxproxy.errors import MuxError
@@ -121,9 +120,4 @@ def _json(body: object) -> Response:
 def _answer(request: Request, body: object, rows: list[Any]) -> Response:
     if request.query_params.get("format") != "csv":
         return _json(body)
-    text = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(text, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return Response(text.getvalue(), media_type="text/csv; charset=utf-8")
+    return Response(spreadsheet.render(rows), media_type="text/csv; charset=utf-8")

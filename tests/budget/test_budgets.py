@@ -408,12 +408,11 @@ def test_without_stop_stream_a_stream_is_never_stopped() -> None:
     assert held.extend(10**12) == held.allowance > 10**12
 
 
-def test_expire_ends_old_holds_at_what_they_held() -> None:
+def test_what_an_attempt_owes_unseen_is_what_it_held() -> None:
     b = budgets(Budget(name="b", limit="$1"))
     old, young = hold(b), hold(b, now=NOW + 100)
-    ended = b.expire(NOW + 50, NOW + 100)
-    assert [h for h, _ in ended] == [old]
-    assert ended[0][1][0].nano == COST
+    (spend,) = old.settle_at_hold(NOW + 100)
+    assert spend.nano == COST
     assert b.open == {young}
 
 

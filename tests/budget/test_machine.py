@@ -106,10 +106,10 @@ class Money(RuleBasedStateMachine):
     def time_passes(self, seconds: int) -> None:
         self.now += seconds
 
-    @rule(age=st.integers(0, 100_000))
-    def expire(self, age: int) -> None:
-        for held, spends in self.budgets.expire(self.now - age, self.now):
-            self.book(held, spends)
+    @rule(held=consumes(held))
+    def settle_at_hold(self, held: Held | None) -> None:
+        if held is not None and not held.closed:
+            self.book(held, held.settle_at_hold(self.now))
 
     @rule(cents=st.integers(1, 40))
     def reload(self, cents: int) -> None:

@@ -21,6 +21,7 @@ USAGE_KEYS = [
     "input", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reasoning", "audio_in",
     "audio_out", "images", "input_total", "output_total",
 ]  # fmt: skip
+CSV = "format=csv&group_by=provider,model"
 
 
 async def test_calls_prints_a_receipt_per_line_while_the_server_runs(tmp_path: Path) -> None:
@@ -39,6 +40,20 @@ async def test_calls_prints_a_receipt_per_line_while_the_server_runs(tmp_path: P
         assert command("calls", "--config", config, "--id", "0").returncode == 1
         usage = command("usage", "--config", config, "--json").stdout
         assert json.loads(usage.splitlines()[0])["requests"] == 1
+        over_http = await call(server.port, "GET", f"/v1/analytics/costs?{CSV}", None)
+        csv = command("usage", "--config", config, "--csv").stdout
+        assert csv.split() == over_http.body.decode().split()
+        assert csv.splitlines()[1].startswith("openai,gpt-4o-mini,1,")
+        text = command("usage", "--config", config).stdout
+        assert "COST_USD" in text and "BASELINE_USD" not in text
+        text = command("usage", "--config", config, "--baseline", "openai/gpt-4o").stdout
+        assert text.splitlines()[0].split()[-3:] == ["BASELINE_USD", "SAVED_USD", "FREE_SHARE"]
+        (tmp_path / "own").mkdir()
+        own = write_config(tmp_path / "own", sim.url, "baseline: openai/gpt-4o\n")
+        state = str(tmp_path / "books.db")
+        assert command("usage", "--config", str(own), "--state", state).stdout == text
+        done = command("usage", "--config", config, "--baseline", "openai/nothing-like-it")
+        assert done.returncode == 2 and "no price is known" in done.stderr
         health = command("health", "--address", f"127.0.0.1:{server.port}")
         assert health.returncode == 0
         assert health.stdout.startswith("ready")
