@@ -10,7 +10,7 @@ from typing import Any
 from muxproxy.config.model import Config, Rule
 from muxproxy.config.notes import Notes, Path
 from muxproxy.config.resilience import Retry
-from muxproxy.config.units import duration, size
+from muxproxy.config.units import delay, duration, size
 
 MOST_TRIES = 10
 _PATH = re.compile(r"/[!-~]*", re.ASCII)
@@ -21,6 +21,14 @@ def bounds(config: Config, notes: Notes) -> None:
     for retry, path in _retries(config):
         if not 0 <= retry.same <= MOST_TRIES:
             notes.fault((*path, "same"), f"expected a number from 0 to {MOST_TRIES}")
+    for at, rule in enumerate(config.rules):
+        hedge = rule.hedge
+        if hedge is not None and hedge.floor is not None and not _percentile(hedge.after):
+            notes.fault(
+                ("rules", at, "hedge", "floor"),
+                "goes with a percentile only",
+                "leave it out: hedge.after says the time itself",
+            )
     server = config.server
     if server.max_in_flight is not None and server.max_in_flight < 1:
         notes.fault(("server", "max_in_flight"), "expected a number above 0", "null: no bound")
@@ -57,9 +65,18 @@ def _read(parse: Callable[[Any], float], text: object) -> float:
         return math.inf
 
 
+def _percentile(after: str) -> bool:
+    """Whether that is no time of its own; one that cannot be read is a fault already."""
+    try:
+        return delay(after)[0] is not None
+    except ValueError:
+        return True
+
+
 def has_terms(rule: Rule) -> bool:
     """Whether a rule says how its requests are served, so that it has an effect without `to`."""
-    return any(said is not None for said in (rule.retry, rule.timeouts, rule.keepalive, rule.cache))
+    said = (rule.retry, rule.timeouts, rule.keepalive, rule.hedge, rule.cache)
+    return any(one is not None for one in said)
 
 
 def _retries(config: Config) -> Iterator[tuple[Retry, Path]]:

@@ -47,6 +47,7 @@ def _matching(pattern: str, expected: str) -> Callable[[str], object]:
 
 KINDS: dict[str, Callable[[Any], object]] = {
     "duration": units.duration,
+    "delay": units.delay,
     "size": units.size,
     "rate": units.rate,
     "window": units.window,
@@ -69,6 +70,7 @@ KINDS: dict[str, Callable[[Any], object]] = {
 HIDDEN = frozenset({"secret", "sha256"})
 EXPECTED = {
     "duration": units.DURATION,
+    "delay": units.DELAY,
     "size": units.SIZE,
     "rate": units.RATE,
     "window": units.WINDOW,

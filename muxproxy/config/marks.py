@@ -42,6 +42,7 @@ def _kind(name: str, *examples: str | int) -> Meta:
 
 
 Duration = Annotated[str, _kind("duration", "250ms", "30s", "5m", "12h", "7d")]
+Delay = Annotated[str, _kind("delay", "p95", "p99", "800ms")]
 Size = Annotated[str | int, _kind("size", "64KiB", "64MiB", "10MB", 65536)]
 RateText = Annotated[str, _kind("rate", "10/s", "600/min", "200k/hour")]
 WindowText = Annotated[

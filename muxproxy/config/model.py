@@ -33,7 +33,15 @@ from muxproxy.config.marks import (
     WindowText,
     Zone,
 )
-from muxproxy.config.resilience import Breaker, CacheBounds, Probe, Retry, RuleCache, RuleTimeouts
+from muxproxy.config.resilience import (
+    Breaker,
+    CacheBounds,
+    Hedge,
+    Probe,
+    Retry,
+    RuleCache,
+    RuleTimeouts,
+)
 from muxproxy.config.strategies import Routing, Strategy
 
 
@@ -195,6 +203,8 @@ class Rule(Strict, frozen=True, kw_only=True):
     """As the provider's; before them."""
     keepalive: Duration | None = None
     """As the provider's; before it."""
+    hedge: Hedge | None = None
+    """Ask a second time where the first is slow, and take the answer that comes first; null: no."""
     cache: RuleCache | None = None
     """Give answers to identical, deterministic requests again; null: never."""
     sticky: bool = True

@@ -5,7 +5,7 @@ Part of `config.model`, which names these structs; see there.
 
 from __future__ import annotations
 
-from muxproxy.config.marks import Duration, Size, Strict
+from muxproxy.config.marks import Delay, Duration, Size, Strict
 
 
 class Retry(Strict, frozen=True, kw_only=True):
@@ -17,6 +17,17 @@ class Retry(Strict, frozen=True, kw_only=True):
     """Longest wait for a provider's retry-after; never longer than the caller's SDK waits."""
     backoff: Duration = "250ms"
     """First pause where the provider names none; doubled each time, up to 8s, with jitter."""
+
+
+class Hedge(Strict, frozen=True, kw_only=True):
+    """A second attempt beside one that is slow to answer; never of streamed answers."""
+
+    after: Delay = "p95"
+    """When the first has sent no byte for so long: a duration, or p50, p90, p95 or p99 of what
+    the candidate lately took to begin its JSON answers to rules that hedge."""
+    floor: Duration | None = None
+    """With a percentile: never sooner than this, and at this while fewer than 20 times are known;
+    null: no second attempt while they are not."""
 
 
 class RuleTimeouts(Strict, frozen=True, kw_only=True):

@@ -37,6 +37,7 @@ BYTES = {
     **{"kb": 10**3, "mb": 10**6, "gb": 10**9},
     **{"kib": 2**10, "mib": 2**20, "gib": 2**30},
 }
+PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 COUNTS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
 
 _NUMBER = r"(\d{1,15}(?:\.\d{1,9})?)"
@@ -45,6 +46,7 @@ _QUANTITY = re.compile(rf"{_NUMBER}\s*([a-z]*)", re.ASCII)
 _RATE = re.compile(r"([^/]+?)\s*/\s*(\d{0,6})\s*([a-z]+)", re.ASCII)
 
 DURATION = "a duration such as 250ms, 30s, 5m, 12h or 7d"
+DELAY = "p50, p90, p95, p99 or a duration such as 800ms"
 SIZE = "a size such as 64KiB, 64MiB or 10MB"
 RATE = "a rate such as 10/s, 600/min or 200k/hour"
 COUNT = "a count such as 500, 200k or 1.5m"
@@ -68,6 +70,20 @@ def duration(text: str) -> float:
     if at != len(raw) or not raw:
         raise Expected(DURATION, text)
     return float(total)
+
+
+def delay(text: str) -> tuple[float | None, float]:
+    """(part, seconds) of "p95" or "800ms": the part of measured times, or None and the time."""
+    raw = str(text).strip().lower()
+    if raw in PERCENTILES:
+        return PERCENTILES[raw], 0.0
+    try:
+        seconds = duration(raw)
+    except Expected:
+        raise Expected(DELAY, text) from None
+    if not seconds:
+        raise Expected("a duration above 0", text)
+    return None, seconds
 
 
 def size(text: str | int) -> int:

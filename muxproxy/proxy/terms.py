@@ -8,8 +8,8 @@ import msgspec
 
 from muxproxy.config.bounds import has_terms
 from muxproxy.config.model import Config, Rule
-from muxproxy.config.resilience import Retry, RuleTimeouts
-from muxproxy.config.units import duration
+from muxproxy.config.resilience import Hedge, Retry, RuleTimeouts
+from muxproxy.config.units import delay, duration
 from muxproxy.proxy.health import Terms
 from muxproxy.upstream import Times
 
@@ -30,6 +30,14 @@ class CacheTerms(msgspec.Struct, frozen=True):
     join: bool
 
 
+class HedgeTerms(msgspec.Struct, frozen=True):
+    """See config.resilience.Hedge; seconds. `part` of the measured times, or None: `after`."""
+
+    part: float | None
+    after: float
+    floor: float | None
+
+
 class RuleTerms(msgspec.Struct, frozen=True):
     """What a request's rules say beyond where it goes; None: nothing."""
 
@@ -38,6 +46,7 @@ class RuleTerms(msgspec.Struct, frozen=True):
     total: float | None = None
     keepalive: float | None = None
     cache: CacheTerms | None = None
+    hedge: HedgeTerms | None = None
 
 
 ONCE = Tries()
@@ -66,7 +75,14 @@ def _terms(rule: Rule) -> RuleTerms:
         if rule.cache is None
         else CacheTerms(duration(rule.cache.ttl), rule.cache.any, rule.cache.join),
         keepalive=None if rule.keepalive is None else duration(rule.keepalive),
+        hedge=None if rule.hedge is None else hedge_terms(rule.hedge),
     )
+
+
+def hedge_terms(hedge: Hedge) -> HedgeTerms:
+    """Compiled."""
+    part, after = delay(hedge.after)
+    return HedgeTerms(part, after, None if hedge.floor is None else duration(hedge.floor))
 
 
 def joined(terms: Mapping[str, RuleTerms], rules: tuple[str, ...]) -> RuleTerms | None:

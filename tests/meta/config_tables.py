@@ -34,6 +34,7 @@ PLACES = {
     "Strategy": "`models:`, a strategy",
     "Routing": "`routing:`",
     "Rule": "`rules:`, each",
+    "Hedge": "`rules.hedge:`",
     "RuleCache": "`rules.cache:`",
     "CacheBounds": "`cache:`",
     "RuleTimeouts": "`rules.timeouts:`",
