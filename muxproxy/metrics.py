@@ -81,6 +81,8 @@ class Metrics:
         "errors",
         "explored",
         "feedback",
+        "hedges",
+        "hedges_withheld",
         "in_flight",
         "lessons",
         "overhead",
@@ -99,6 +101,9 @@ class Metrics:
         self.errors: defaultdict[str, int] = defaultdict(int)  # our code -> count
         # (budget, kind: threshold 80, exceeded, shadow, overrun) -> count
         self.budget_events: defaultdict[tuple[str, str], int] = defaultdict(int)
+        # second attempts by what became of them, and those that were due but not made, by why
+        self.hedges: defaultdict[str, int] = defaultdict(int)
+        self.hedges_withheld: defaultdict[str, int] = defaultdict(int)
         self.sticky_turns = 0  # kept where their conversation began, not where the strategy said
         self.sticky_cached_tokens = 0  # that such turns read from the provider's prompt cache
         self.feedback = 0  # ratings taken

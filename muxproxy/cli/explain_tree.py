@@ -105,6 +105,8 @@ def _candidate(one: dict[str, Any]) -> tuple[str, Lines]:
         lines.append(f"limits: {', '.join(each['name'] for each in one['limits'])}")
     if one.get("max_tokens") is not None:
         lines.append(f"max_tokens lowered to {one['max_tokens']}")
+    if one.get("hedge") is not None:
+        lines.append(f"second attempt: {one['hedge']}")
     request = one.get("request")
     if request is not None:
         headers: Lines = [f"{name}: {value}" for name, value in request["headers"].items()]

@@ -88,6 +88,17 @@ def _requests(metrics: Metrics) -> Iterator[Metric]:
     for name, count in metrics.usage_source.items():
         sources.add_metric([name], count)
     yield sources
+    hedges = CounterMetricFamily(
+        "muxproxy_hedges", "Second attempts beside a slow first one.", labels=["outcome"]
+    )
+    for name, count in metrics.hedges.items():
+        hedges.add_metric([name], count)
+    withheld = CounterMetricFamily(
+        "muxproxy_hedges_withheld", "Second attempts that were due but not made.", labels=["reason"]
+    )
+    for name, count in metrics.hedges_withheld.items():
+        withheld.add_metric([name], count)
+    yield from (hedges, withheld)
     yield CounterMetricFamily(
         "muxproxy_sticky_turns",
         "Calls kept at the model of their conversation against the strategy's choice.",

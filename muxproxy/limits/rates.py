@@ -221,6 +221,10 @@ class Ticket:
         self._second = []
         self._second = _take(self._limits.by_plan, call, now)
 
+    def swap(self, other: Ticket) -> None:
+        """Changes candidates with another ticket of the same call; the caller's limits stay."""
+        self._second, other._second = other._second, self._second
+
     def settle(self, tokens: int, now: float) -> None:
         """Ends the call, which took `tokens` in all."""
         if self._closed:

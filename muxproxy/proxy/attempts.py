@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING
 from muxproxy import exchange as words
 from muxproxy.errors import MuxError
 from muxproxy.exchange import Target
-from muxproxy.limits.headroom import retry_after
 from muxproxy.proxy.balancing import balance, keyed
 from muxproxy.proxy.booking import Downgraded
 from muxproxy.proxy.caching import answered
-from muxproxy.proxy.candidates import downgraded, usable
+from muxproxy.proxy.candidates import downgraded, is_well, usable
+from muxproxy.proxy.complaints import complaint, rank, wished
 from muxproxy.proxy.counting import counted_here
-from muxproxy.proxy.opening import Events, document, overload
+from muxproxy.proxy.hedging import Hedging, attempted, hedges
 from muxproxy.proxy.splicing import splice, take_back
 from muxproxy.proxy.terms import ONCE
 from muxproxy.upstream import Reply, UpstreamError
@@ -37,18 +37,10 @@ if TYPE_CHECKING:
     from muxproxy.proxy.road import Exchange
     from muxproxy.proxy.snapshot import Service
 
-# RFC 9110, RFC 6585; 529 is Anthropic's overloaded_error, 52x are Cloudflare's.
-_ELSEWHERE = frozenset({408, 409, 425, 429})
-_NOT_ELSEWHERE = frozenset({501, 505})
 # Our own refusals that are about one candidate.
 _ANOTHER_MAY = frozenset({"budget_exceeded", "unknown_price", "rate_limited"})
 _AGAIN = frozenset({"connect", "dns", "stale"})  # nothing was sent, so trying again costs nothing
 _LONGEST_PAUSE = 8.0
-
-
-def may_be_better_elsewhere(status: int) -> bool:
-    """Whether another candidate may better an answer of that status."""
-    return status in _ELSEWHERE or (status >= 500 and status not in _NOT_ELSEWHERE)
 
 
 async def serve(x: Exchange) -> None:
@@ -64,6 +56,10 @@ async def serve(x: Exchange) -> None:
     if len(waiting) > 1 and (groups is not None or x.plan.balance is not None):
         balance(x, groups or (), waiting)
     tried: Tried | None = None
+    hedging: Hedging | None = None
+    if terms is not None and terms.hedge is not None and hedges(x):
+        tried = Tried(x)
+        hedging = Hedging(x, terms.hedge, tried)
     try:
         while waiting:
             target = _next(x, waiting) if len(waiting) > 1 else waiting.pop()
@@ -72,7 +68,11 @@ async def serve(x: Exchange) -> None:
                 service = keyed(x, service, target, tried.slots if tried is not None else ())
             try:
                 outbound = await x.hold(service, target)
-                reply = await x.send(service, outbound)
+                if hedging is None:
+                    reply = await x.send(service, outbound)
+                else:
+                    reply, outbound = await hedging.send(outbound, waiting)
+                    target, service = attempted(x)
             except Downgraded as verdict:
                 waiting = downgraded(x, verdict)
                 tried = tried or Tried(x)
@@ -80,6 +80,8 @@ async def serve(x: Exchange) -> None:
                 continue
             except MuxError as error:
                 tried = tried or Tried(x)
+                if hedging is not None:
+                    target, service = attempted(x)
                 await tried.by_error(target, service, error, waiting)
                 continue
             taken = not waiting or x.upload is not None or reply.status == 101
@@ -98,22 +100,11 @@ async def serve(x: Exchange) -> None:
 
 def _next(x: Exchange, waiting: list[Target]) -> Target:
     """The first that is not known to be out; the first of all when every one is."""
-    health, now = x.proxy.health, time.time()
-    asked = "" if x.ask is None else x.ask.model or ""
+    now = time.time()
     for at, target in enumerate(waiting):
-        model = target.model or asked
-        if health.admits(target.provider, model) and not _out(x, target.provider, model, now):
+        if is_well(x, target, now):
             return waiting.pop(at)
     return waiting.pop(0)
-
-
-def _out(x: Exchange, provider: str, model: str, now: float) -> bool:
-    """Whether it is known to be at its own limit, with every key."""
-    service = x.snapshot.services[provider]
-    out_until = x.proxy.headroom.out_until
-    if not service.variants:
-        return out_until(provider, model, x.caller.key if service.off else "") > now
-    return all(out_until(provider, model, one.slot) > now for one in service.variants)
 
 
 class Kept:
@@ -152,12 +143,7 @@ class Tried:
         """No answer came. Returns when there is something to try; else raises."""
         x = self._x
         upstream = isinstance(error, UpstreamError)
-        if upstream or self.failure is None:
-            self.failure = error
-        cause = error.cause if isinstance(error, UpstreamError) else error.code
-        self._note(target, cause)
-        if upstream and x.live is not None:
-            x.proxy.health.failed(service.name, x.live)
+        cause = self.broke(target, service, error)
         if x.upload is not None or not (upstream or error.code in _ANOTHER_MAY):
             raise error
         if self._late():
@@ -179,7 +165,7 @@ class Tried:
         x = self._x
         status = reply.status
         try:
-            cause = None if x.upload is not None else await _complaint(reply)
+            cause = None if x.upload is not None else await complaint(reply)
         except UpstreamError as error:
             x.booking.attempt_failed(owed=True)
             await self.by_error(target, service, error, waiting)
@@ -187,17 +173,12 @@ class Tried:
         if cause is None:
             await splice(x, service, outbound, reply)
             return True
-        x.booking.observe_refusal(service, reply, x.caller)
-        live = x.live
-        if status not in _ELSEWHERE and live is not None:
-            x.proxy.health.failed(service.name, live)
-        self._note(target, cause)
-        wait = _wished(reply)
+        self.refused(target, service, reply, cause)
+        wait = wished(reply)
         key = status == 429 and self._other_key(service)
         if not waiting and not key and not self._may(service, cause):
             return await self._last(target, service, outbound, reply)
-        self._keep(Kept(target, service, outbound, reply, _rank(status, wait)))
-        x.booking.attempt_failed(owed=False)
+        self.keep(target, service, outbound, reply)
         if self._late():
             waiting.clear()
         elif key or await self._again(target, service, cause, wait, bool(waiting)):
@@ -206,6 +187,26 @@ class Tried:
             self._same = 0
             self.slots.clear()
         return False
+
+    def broke(self, target: Target, service: Service, error: MuxError) -> str:
+        """Write down that no answer came; the cause, in a word."""
+        x = self._x
+        upstream = isinstance(error, UpstreamError)
+        if upstream or self.failure is None:
+            self.failure = error
+        cause = error.cause if isinstance(error, UpstreamError) else error.code
+        self.note(target, cause)
+        if upstream and x.live is not None:
+            x.proxy.health.failed(service.name, x.live)
+        return cause
+
+    def refused(self, target: Target, service: Service, reply: Reply, cause: str) -> None:
+        """Write down an answer that is not to be passed on, unless nothing better comes."""
+        x = self._x
+        x.booking.observe_refusal(service, reply, x.caller)
+        if not 400 <= reply.status < 500 and x.live is not None:
+            x.proxy.health.failed(service.name, x.live)
+        self.note(target, cause)
 
     def _other_key(self, service: Service) -> bool:
         """Whether the provider has a key that this call has not met its limit with."""
@@ -218,7 +219,7 @@ class Tried:
     ) -> bool:
         """Nobody else is left: this answer goes out, unless an earlier one tells more."""
         kept = self._kept
-        if kept is not None and kept.rank > _rank(reply.status, _wished(reply)):
+        if kept is not None and kept.rank > rank(reply.status, wished(reply)):
             self._x.booking.attempt_failed(owed=False)
             reply.cancel()
             return False
@@ -289,62 +290,21 @@ class Tried:
         deadline_ns = self._x.deadline_ns
         return bool(deadline_ns) and perf_counter_ns() >= deadline_ns
 
-    def _note(self, target: Target, cause: str) -> None:
+    def note(self, target: Target, cause: str) -> None:
+        """Tell the caller and the books of an attempt that came to nothing."""
         self._x.told.append(f"{target.provider}/{self._x.booking.model or '-'}: {cause}")
 
-    def _keep(self, one: Kept) -> None:
-        kept = self._kept
-        if kept is not None and kept.rank > one.rank:
-            one.reply.cancel()
+    def keep(self, target: Target, service: Service, outbound: Outbound, reply: Reply) -> None:
+        """The attempt under way owes nothing; keep its answer if it tells most so far."""
+        self._x.booking.attempt_failed(owed=False)
+        kept, told = self._kept, rank(reply.status, wished(reply))
+        if kept is not None and kept.rank > told:
+            reply.cancel()
             return
         if kept is not None:
             kept.reply.cancel()
-        if one.reply.status < 400:  # an overload within a 200: the road answers for it
+        if reply.status < 400:  # an overload within a 200: the road answers for it
             self.failure = MuxError("overloaded", "the provider is overloaded")
-            one.reply.cancel()
+            reply.cancel()
             return
-        self._kept = one
-
-
-async def _complaint(reply: Reply) -> str | None:
-    """What is wrong with an answer that another candidate may better; None: pass it on.
-
-    Raises UpstreamError when it breaks before it shows.
-    """
-    status = reply.status
-    if status >= 400:
-        return str(status) if may_be_better_elsewhere(status) else None
-    if status != 200:
-        return None
-    fields = dict(reply.headers)
-    if fields.get(b"content-encoding", b"identity") != b"identity":
-        return None
-    kind = fields.get(b"content-type", b"")
-    if kind.startswith(b"text/event-stream"):
-        events = Events()
-        events.enough(await reply.peek(events.enough))
-        return overload(events.found)
-    if b"json" in kind:
-        begun = await reply.peek(document)
-        return None if document(begun) else overload(begun)
-    return None
-
-
-def _wished(reply: Reply) -> float | None:
-    """Seconds that the provider wants us to wait."""
-    found: float | None = None
-    for name, value in reply.headers:
-        if name in (b"retry-after", b"retry-after-ms"):
-            seconds = retry_after(name, value, time.time())
-            if seconds is not None and (found is None or name.endswith(b"-ms")):
-                found = seconds
-    return found
-
-
-def _rank(status: int, wait: float | None) -> int:
-    """How much an answer tells the caller: how long to wait, that it was too much, the rest."""
-    if status < 400:
-        return 0
-    if status == 429:
-        return 4 if wait is not None else 3
-    return 2 if wait is not None or status < 500 else 1
+        self._kept = Kept(target, service, outbound, reply, told)

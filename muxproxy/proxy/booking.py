@@ -21,7 +21,7 @@ from muxproxy.headers import Headers
 from muxproxy.prices import FREE
 from muxproxy.proxy.features import features
 from muxproxy.proxy.names import header_value
-from muxproxy.proxy.settling import Verdict, judge
+from muxproxy.proxy.settling import Verdict, judge, may_cost
 from muxproxy.proxy.snapshot import Service
 from muxproxy.tap.state import State
 from muxproxy.upstream import Reply
@@ -164,7 +164,7 @@ class Booking:
             self.ticket = proxy.limits.admit(call, now)
         else:
             self.ticket.enter(call, now)
-        if not _may_cost(ask, scope["method"]):
+        if not may_cost(ask, scope["method"]):
             return None
         try:
             verdict = proxy.budgets.hold(call, now)
@@ -221,19 +221,24 @@ class Booking:
 
     # -- after it ---------------------------------------------------------------------------
 
-    def attempt_failed(self, *, owed: bool) -> None:
-        """The attempt ended without an answer to relay; `owed` when it may have cost money."""
+    def attempt_failed(self, *, owed: bool, usage: Usage | None = None) -> None:
+        """The attempt ended without an answer to relay; `owed` when it may have cost money: for
+        `usage`, or what it held."""
         held = self.held
         if held is None:
             return
         self.held = None
         spends: list[Spend] = []
-        if owed:
+        if not owed:
+            held.release()
+        elif usage is None:
             self.owed_nano += held.nano or 0
             self.owed_usage = Usage(input=held.reserved[0], output=held.reserved[1])
             spends = held.settle_at_hold(time.time())
         else:
-            held.release()
+            cost, self.owed_usage = self.price_of(usage), usage
+            self.owed_nano += cost or 0
+            spends = held.settle(cost, usage.tokens(), time.time())
         if self.journaled:
             self._earlier.append((self.hold_id, spends))
 
@@ -386,11 +391,6 @@ class Booking:
             receipt.bytes_out = relay.bytes_out
         receipt.total_us = (perf_counter_ns() - exchange.accepted_ns) // 1000
         return receipt
-
-
-def _may_cost(ask: Ask, method: str) -> bool:
-    """Lists, look-ups and deletions of paths we do not know cost nothing."""
-    return ask.endpoint != words.OTHER or method not in ("GET", "HEAD", "DELETE", "OPTIONS")
 
 
 def _tokens(usage: Usage | None) -> int:

@@ -52,6 +52,22 @@ def usable(x: Exchange, planned: Sequence[Target]) -> list[Target]:
     return found
 
 
+def is_well(x: Exchange, target: Target, now: float) -> bool:
+    """Whether its circuit lets a call pass, and it is not known to be at its own limit."""
+    model = target.model or ("" if x.ask is None else x.ask.model or "")
+    return x.proxy.health.admits(target.provider, model) and not _out(x, target, model, now)
+
+
+def _out(x: Exchange, target: Target, model: str, now: float) -> bool:
+    """Whether it is known to be at its own limit, with every key."""
+    provider = target.provider
+    service = x.snapshot.services[provider]
+    out_until = x.proxy.headroom.out_until
+    if not service.variants:
+        return out_until(provider, model, x.caller.key if service.off else "") > now
+    return all(out_until(provider, model, one.slot) > now for one in service.variants)
+
+
 def downgraded(x: Exchange, verdict: Downgraded) -> list[Target]:
     """A budget says: go on with the models of its alias. Raises MuxError: it cannot be."""
     assert x.plan is not None and x.ask is not None

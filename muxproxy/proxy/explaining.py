@@ -30,6 +30,7 @@ from muxproxy.prices import Price
 from muxproxy.prices.rates import KINDS
 from muxproxy.proxy.booking import Downgraded
 from muxproxy.proxy.candidates import downgraded, usable
+from muxproxy.proxy.hedging import foreseen
 from muxproxy.proxy.outbound import Outbound
 from muxproxy.proxy.road import Exchange
 from muxproxy.proxy.snapshot import Service
@@ -175,6 +176,8 @@ class _Explanation:
                     target.provider, exchange.booking.model or ""
                 )
                 self._describe(entry, target)
+                if not served:
+                    entry["hedge"] = foreseen(exchange, service, exchange.booking.model or "")
                 entry["request"] = _request(exchange, service, outbound)
                 served = True
             finally:

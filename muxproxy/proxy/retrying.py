@@ -32,3 +32,7 @@ class RetryBudget:
             return False
         self._left -= 1.0
         return True
+
+    def give_back(self) -> None:
+        """The one that was taken is not made after all."""
+        self._left += 1.0

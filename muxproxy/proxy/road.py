@@ -273,8 +273,8 @@ class Exchange:
             await journaled
         return outbound
 
-    async def send(self, service: Service, outbound: Outbound) -> Reply:
-        """One attempt, up to the reply's head."""
+    def depart(self, service: Service, outbound: Outbound) -> Request:
+        """The attempt's request, about to be sent: it is under way from here on."""
         self.attempts += 1
         request = Request(
             method=self.scope["method"].encode(),
@@ -296,6 +296,11 @@ class Exchange:
         if live.circuit is not None:
             live.circuit.begin(self.proxy.health.clock())
         self.sent_anything = True  # until send() says otherwise
+        return request
+
+    async def send(self, service: Service, outbound: Outbound) -> Reply:
+        """One attempt, up to the reply's head."""
+        request = self.depart(service, outbound)
         try:
             self.reply = await self.proxy.upstreams.send(service.origin, request)
         except UpstreamError as error:

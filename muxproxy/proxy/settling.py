@@ -47,7 +47,7 @@ def judge(exchange: Exchange, booking: Booking) -> Verdict:
         if not exchange.sent_anything or booking.held is None or ask.endpoint in words.FREE:
             return Verdict(end, status, code, None, None, nothing_owed=True)
         return Verdict(
-            end, status, code, _at_estimate(ask, booking), words.ESTIMATED, nothing_owed=False
+            end, status, code, at_estimate(ask, booking), words.ESTIMATED, nothing_owed=False
         )
     if ask.endpoint == words.OTHER and booking.held is None:
         # A look-up: what it tells of usage was paid for by the call that it looks up.
@@ -68,6 +68,11 @@ def judge(exchange: Exchange, booking: Booking) -> Verdict:
         return Verdict(end, status, code, usage, _source(usage), nothing_owed=True)
     counted, source = _counted(exchange, booking, tap, ask, usage)
     return Verdict(end, status, code, counted, source, nothing_owed=False)
+
+
+def may_cost(ask: Ask, method: str) -> bool:
+    """Lists, look-ups and deletions of paths we do not know cost nothing."""
+    return ask.endpoint != words.OTHER or method not in ("GET", "HEAD", "DELETE", "OPTIONS")
 
 
 def so_far(exchange: Exchange) -> Usage:
@@ -136,7 +141,7 @@ def _ending(exchange: Exchange) -> tuple[str, int, str | None]:
     return words.REFUSED if refused else words.ERROR, error.status, error.code
 
 
-def _at_estimate(ask: Ask, booking: Booking) -> Usage:
+def at_estimate(ask: Ask, booking: Booking) -> Usage:
     """The input estimate and the hold's expected output."""
     held = booking.held
     assert held is not None

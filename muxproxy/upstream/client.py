@@ -84,6 +84,7 @@ class Upstreams:
                 deadline_ns=deadline_ns,
                 times=times,
             )
+            request.sent = True
             try:
                 connection.start(reply, head, body, request.length)
                 await reply.waiter

@@ -46,6 +46,11 @@ class Origin:
         """Nothing is open, opening or awaited."""
         return not (self._all or self._opening or self._waiters)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a request would have a connection without waiting for another's."""
+        return bool(self._idle) or not self._full()
+
     def take(self) -> Connection | None:
         """An idle connection, if there is one."""
         idle = self._idle

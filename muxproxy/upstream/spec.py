@@ -68,7 +68,7 @@ class Request(msgspec.Struct, kw_only=True):
     A `body` that is an async iterator goes out chunked, or with content-length if `length` is
     given (its parts must add up to it, or the connection is broken off).
     `deadline_ns`: when the whole exchange must be over (0: what the origin's `total` says).
-    `times`: its own time-outs (None: the origin's).
+    `times`: its own time-outs (None: the origin's). `sent` becomes true with its first byte.
     """
 
     method: bytes
@@ -78,6 +78,7 @@ class Request(msgspec.Struct, kw_only=True):
     length: int | None = None
     deadline_ns: int = 0
     times: Times | None = None
+    sent: bool = False
 
 
 class OriginSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Collection
+
 from muxproxy.proxy.health.circuit import Circuit
 
 KEPT = 128  # first-byte times
@@ -12,7 +15,7 @@ _WEIGHT = 0.1
 class Live:
     """Written by the exchanges on their way, read by whoever balances or explains."""
 
-    __slots__ = ("_at", "_samples", "circuit", "ewma_us", "in_flight", "model", "peak_us")
+    __slots__ = ("_at", "_samples", "circuit", "ewma_us", "in_flight", "model", "peak_us", "whole")
 
     def __init__(self, model: str) -> None:
         self.model = model
@@ -20,6 +23,8 @@ class Live:
         self.ewma_us = 0.0
         self.peak_us = 0.0  # jumps up at once, comes down slowly
         self.circuit: Circuit | None = None
+        # JSON answers to rules that hedge: streams and token counts begin far sooner.
+        self.whole: deque[int] | None = None
         self._samples: list[int] = []
         self._at = 0
 
@@ -39,7 +44,21 @@ class Live:
 
     def percentile(self, part: float) -> float | None:
         """Seconds; None while too little is known."""
-        if len(self._samples) < ENOUGH:
-            return None
-        ordered = sorted(self._samples)
-        return ordered[min(int(len(ordered) * part), len(ordered) - 1)] / 1e6
+        return _percentile(self._samples, part)
+
+    def observe_whole(self, us: int) -> None:
+        """A JSON answer began after so many microseconds."""
+        if self.whole is None:
+            self.whole = deque(maxlen=KEPT)
+        self.whole.append(us)
+
+    def percentile_whole(self, part: float) -> float | None:
+        """As `percentile`, of JSON answers."""
+        return None if self.whole is None else _percentile(self.whole, part)
+
+
+def _percentile(samples: Collection[int], part: float) -> float | None:
+    if len(samples) < ENOUGH:
+        return None
+    ordered = sorted(samples)
+    return ordered[min(int(len(ordered) * part), len(ordered) - 1)] / 1e6
