@@ -89,6 +89,16 @@ class Target(msgspec.Struct, frozen=True):
     model: str | None = None
 
 
+class Learning(msgspec.Struct, frozen=True):
+    """What the calls of a cheap/strong alias are kept for, where it learns from them."""
+
+    alias: str
+    cheap: tuple[Target, ...]
+    strong: tuple[Target, ...]
+    text: bool  # keep the prompt too
+    explore: float  # share of cheap-routed calls that are judged, 0..1
+
+
 # What makes a choice stick to its conversation (Plan.sticks).
 BY_STRATEGY = 1
 BY_TEXT = 2
@@ -105,6 +115,8 @@ class Plan(msgspec.Struct, kw_only=True):
     judged: int = 0  # the first candidates' answers are judged before one goes out
     spec: object = None  # config.strategies.Strategy of the alias that chose
     balance: tuple[str, str] | None = None  # a wish: (alias, how its members are balanced)
+    learning: Learning | None = None
+    explored: bool = False  # `judged` only to learn from it
     sticks: int = 0  # BY_STRATEGY or BY_TEXT: its conversation stays where this one goes
     alias: str | None = None  # the alias that supplied the model
     chosen: bool = False  # the model was supplied by an alias, a rule or a default

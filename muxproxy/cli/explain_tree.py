@@ -30,6 +30,8 @@ def render(found: dict[str, Any]) -> str:
         lines: Lines = [f"because: {plan['reason']}"] if plan["reason"] else []
         if plan["candidates"]:
             lines.append(f"in this order: {', '.join(plan['candidates'])}")
+        if plan.get("explore"):
+            lines.append(f"{100 * plan['explore']:.3g} % of such calls are explored (judged)")
         tree.append((f"plan: {_pairs(shown) or 'no rule took effect'}", lines))
     tree += [_candidate(one) for one in found["candidates"]]
     outcome = found["outcome"]
@@ -53,7 +55,9 @@ def past(receipt: dict[str, Any]) -> str:
         f"usage: {_pairs(usage) if usage else 'none'} ({receipt['usage_source'] or 'unknown'})",
         f"money: {_pairs({k: receipt[k] for k in ('held_usd', 'cost_usd', 'overrun_usd')})}",
         f"ended: {receipt['end']} with {receipt['status']}"
-        + (f" ({receipt['code']})" if receipt["code"] else ""),
+        + (f" ({receipt['code']})" if receipt["code"] else "")
+        + (", explored" if receipt.get("explored") else "")
+        + ("" if receipt.get("feedback") is None else f", rated {receipt['feedback']:g}"),
     ]
     again = receipt.get("again")
     if again is not None:

@@ -31,11 +31,13 @@ class Labelled(msgspec.Struct, kw_only=True):
     differs: bool = False
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """Which rows and which pair."""
-    parser.add_argument("labels", metavar="LABELS.jsonl", help=FORMAT)
-    parser.add_argument("--cheap", required=True, metavar="NAME", help="the cheap model's name")
-    parser.add_argument("--strong", required=True, metavar="NAME", help="the strong model's name")
+    many = None if required else "?"
+    parser.add_argument("labels", nargs=many, metavar="LABELS.jsonl", help=FORMAT)
+    for side in ("cheap", "strong"):
+        told = f"the {side} model's name in the labels"
+        parser.add_argument(f"--{side}", required=required, metavar="NAME", help=told)
     parser.add_argument("--source", metavar="NAME", help="only rows with this `source`")
     parser.add_argument(
         "--prices", metavar="FILE", help='{"NAME": {"in": 1.0, "out": 2.0}}, dollars per million'

@@ -15,11 +15,16 @@ from muxproxy.ledger.reports import Reader
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """`--config`, `--state` and `--json`."""
+    where(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON object per line")
+
+
+def where(parser: argparse.ArgumentParser) -> None:
+    """`--config` and `--state`."""
     config_file.argument(parser)
     parser.add_argument(
         "--state", metavar="FILE", help="the ledger (default: the configuration's `state`)"
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object per line")
 
 
 def open_reader(args: argparse.Namespace) -> Reader | None:

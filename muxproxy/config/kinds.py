@@ -52,6 +52,7 @@ KINDS: dict[str, Callable[[Any], object]] = {
     "rate": units.rate,
     "window": units.window,
     "amount": units.amount,
+    "share": units.share,
     "zone": units.zone,
     "url": units.url,
     "address": units.address,
@@ -75,6 +76,7 @@ EXPECTED = {
     "rate": units.RATE,
     "window": units.WINDOW,
     "amount": units.AMOUNT,
+    "share": units.SHARE,
     "url": units.URL,
     "address": units.ADDRESS,
 }

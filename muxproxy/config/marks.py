@@ -49,6 +49,7 @@ WindowText = Annotated[
     str, _kind("window", "minute", "hour", "day", "week", "month", "rolling 24h", "prepaid", "run")
 ]
 Amount = Annotated[str | int | float, _kind("amount", "$10", "200k tokens")]
+Share = Annotated[str | int | float, _kind("share", "2%", 0.02)]
 Zone = Annotated[str, _kind("zone", "UTC", "Europe/Berlin")]
 Url = Annotated[str, _kind("url", "https://api.openai.com/v1")]
 Egress = Annotated[str, _kind("egress", "http://proxy.corp:3128", "none")]

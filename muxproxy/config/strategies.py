@@ -6,9 +6,10 @@ from typing import Literal, get_args
 
 import msgspec
 
-from muxproxy.config.marks import Strict
+from muxproxy.config.marks import Share, Strict
 
 Judge = Literal["finish", "refusal", "empty", "repetition", "json", "tools", "logprobs"]
+Learn = Literal["off", "features", "text"]
 JUDGES: tuple[Judge, ...] = get_args(Judge)
 
 
@@ -30,8 +31,9 @@ class Strategy(Strict, frozen=True, kw_only=True):
     """An alias or provider/model."""
     strong: str | None = None
     """An alias or provider/model."""
-    threshold: float = 0.5
-    """Score in 0..1 from which the strong model is used."""
+    threshold: float | None = None
+    """Score in 0..1 from which the strong model is used; null: what `routing.weights` says, or
+    0.5."""
     band: float = 0.1
     """hybrid: scores this near to the threshold ask the cheap model first and judge its answer."""
     counts: dict[str, float] = msgspec.field(default_factory=dict)
@@ -50,6 +52,12 @@ class Strategy(Strict, frozen=True, kw_only=True):
     """One per entry of `models`."""
     affinity: bool = False
     """A session or conversation stays with one of `models`, while that one is well."""
+    learn: Learn | None = None
+    """What the ledger keeps of a call to learn from: its hashed features, or its prompt as well;
+    null: as `routing.learn`."""
+    explore: Share = 0
+    """heuristic, semantic, hybrid: so many of the calls sent to the cheap model have its answer
+    judged, as a cascade does, so that what is learned is not biased."""
     sticky: bool = True
     """A conversation stays with the model that it began on; balanced aliases have `affinity`."""
 
@@ -59,5 +67,8 @@ class Routing(Strict, frozen=True, kw_only=True):
 
     weights: str | None = None
     """A file of `muxproxy train`; null: what is built in."""
+    learn: Learn = "off"
+    """For aliases with cheap and strong: what the ledger keeps of a call to learn from. Hashed
+    features hold no text, but can be compared with guesses."""
     conversations: int = 100_000
     """How many conversations are remembered, for `sticky`."""

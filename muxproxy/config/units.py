@@ -52,6 +52,7 @@ RATE = "a rate such as 10/s, 600/min or 200k/hour"
 COUNT = "a count such as 500, 200k or 1.5m"
 WINDOW = "minute, hour, day, week, month, rolling 24h, prepaid or run"
 AMOUNT = "dollars such as $10, or tokens such as 200k tokens"
+SHARE = "a share such as 2%, or a number from 0 to 1"
 ADDRESS = "an address such as 127.0.0.1:8787, [::1]:8787, :8787 or unix:/path"
 URL = "a URL such as https://api.openai.com/v1"
 
@@ -181,6 +182,19 @@ def dollars(text: str | int | float) -> int:
         return parse_dollars(text)
     except (ValueError, ArithmeticError):
         raise Expected(AMOUNT, text) from None
+
+
+def share(text: str | int | float) -> float:
+    """0..1 of "2%" or 0.02."""
+    raw = str(text).strip()
+    digits = raw.removesuffix("%").rstrip()
+    try:
+        value = float(digits) / (100 if raw.endswith("%") else 1)
+    except ValueError:
+        raise Expected(SHARE, text) from None
+    if not 0 <= value <= 1 or "_" in raw:
+        raise Expected(SHARE, text)
+    return value
 
 
 class Endpoint(NamedTuple):

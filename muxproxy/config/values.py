@@ -91,6 +91,7 @@ class References:
                     self.check(name, at)
             if isinstance(spec, Strategy):
                 _strategy(spec, path, self._notes)
+                _learning(spec, self._config.routing.learn, path, self._notes)
             elif isinstance(spec, list) and not spec:
                 self._notes.fault(path, "an empty list serves nobody", "name a provider/model")
         self._cycles()
@@ -146,7 +147,7 @@ def _strategy(spec: Strategy, path: Path, notes: Notes) -> None:
     if not spec.models and (spec.cheap is None or spec.strong is None):
         missing = "strong" if spec.cheap is not None else "cheap"
         notes.fault(path, f"{missing} is missing", "give cheap and strong, or a list of models")
-    if not 0 <= spec.threshold <= 1:
+    if spec.threshold is not None and not 0 <= spec.threshold <= 1:
         notes.fault((*path, "threshold"), "expected a number from 0 to 1")
     if not 0 <= spec.band <= 1:
         notes.fault((*path, "band"), "expected a number from 0 to 1")
@@ -156,6 +157,23 @@ def _strategy(spec: Strategy, path: Path, notes: Notes) -> None:
         notes.fault((*path, "weights"), "expected one weight per entry of models")
     if any(not 0 <= w < 1e9 for w in spec.weights) or (spec.weights and not any(spec.weights)):
         notes.fault((*path, "weights"), "expected weights of 0 or more, one of them above 0")
+
+
+def _learning(spec: Strategy, learn: str, path: Path, notes: Notes) -> None:
+    pair = spec.cheap is not None and spec.strong is not None
+    if spec.learn not in (None, "off") and not pair:
+        notes.fault((*path, "learn"), "there is nothing to learn without cheap and strong")
+    try:
+        explored = units.share(spec.explore) > 0
+    except units.Expected:  # told elsewhere
+        return
+    if explored and (not pair or spec.strategy not in ("heuristic", "semantic", "hybrid")):
+        told = "heuristic, semantic and hybrid with cheap and strong leave answers unjudged"
+        notes.fault((*path, "explore"), f"nothing to explore: only {told}")
+    elif explored and (spec.learn or learn) == "off":
+        notes.fault(
+            (*path, "explore"), "what is explored would be forgotten", "add learn: features"
+        )
 
 
 def _providers(config: Config, notes: Notes) -> None:

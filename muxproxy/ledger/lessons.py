@@ -24,7 +24,7 @@ class Lesson(msgspec.Struct, kw_only=True, frozen=True):
     alias: str
     side: str  # whose answer the caller got
     enough: bool | None = None  # the judges' verdict on the cheap answer; None: not judged
-    share: float = 1.0  # how likely such a call was to be judged
+    share: float | None = None  # drawn by `explore` from so many; None: judged anyway, or not
     score: float | None = None  # the strategy's own, then
     cheap_nano: int | None = None  # None: not asked, or no price is known
     strong_nano: int | None = None
@@ -72,7 +72,7 @@ def counts(since_ms: int, alias: str | None) -> Question[Counts]:
     """How many lessons there are, and of which kind."""
     where, params = _where(since_ms, alias)
     found = yield (
-        "SELECT count(*), count(l.enough), count(CASE WHEN l.share < 1 THEN l.enough END),"
+        "SELECT count(*), count(l.enough), count(CASE WHEN l.share > 0 THEN l.enough END),"
         f" count(CASE WHEN l.side = 'cheap' THEN f.score END){_FROM}{where}",
         params,
     )

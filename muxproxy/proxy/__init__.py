@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -67,6 +68,7 @@ class Proxy:
         server = snapshot.config.server
         self.bodies = BodyMemory(size(server.max_body_memory))
         self.cache: Cache | None = None  # where a rule wants one
+        self.seed = secrets.token_bytes(16)  # of what is drawn by chance
         self.sticky_keys = StickyKeys()
         self.gate: Gate | None = None
         if server.max_in_flight is not None:

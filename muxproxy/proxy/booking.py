@@ -371,7 +371,7 @@ class Booking:
         receipt.user, receipt.team, receipt.run = caller.user, caller.team, caller.run
         receipt.tags = caller.tags
         if plan is not None:
-            receipt.rule = plan.rule
+            receipt.rule, receipt.explored = plan.rule, plan.explored
             if plan.tags:
                 receipt.tags = (*caller.tags, *plan.tags)
         if target is not None:

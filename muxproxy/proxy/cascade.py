@@ -25,6 +25,7 @@ from muxproxy.proxy import attempts
 from muxproxy.proxy.booking import Booking
 from muxproxy.proxy.holding import Held
 from muxproxy.proxy.judging import opinion
+from muxproxy.proxy.learning import Judged
 from muxproxy.proxy.names import header_value
 from muxproxy.proxy.reply import add_metadata
 from muxproxy.proxy.wishes import GOOD, cascade_of
@@ -33,6 +34,7 @@ from muxproxy.routing.judges import STRICT, Wanted, agree, fault, sure_at
 if TYPE_CHECKING:
     from muxproxy.proxy.road import Exchange
 
+_DISAGREES = "disagrees"
 # Who a step is, in router_metadata.
 _CHEAP, _SECOND, _JUDGE, _STRONG = "cheap", "second opinion", "judge", "strong"
 
@@ -103,6 +105,7 @@ class Cascade:
         self._spec = spec
         self._bar = bar(x.ask)
         self._wanted = wanted(x)
+        self.judged: Judged | None = None  # the first answer
         self._gate: Held | None = None  # between the step under way and the caller
         x.cascade = self
 
@@ -122,18 +125,23 @@ class Cascade:
     async def _steps(self) -> None:
         x, plan = self._x, self._plan
         candidates, judged = plan.candidates, plan.judged
-        first = await self._held(candidates[:judged], self._spec.hold)
+        # An answer let go by its beginning teaches nothing: whoever explores waits for the end.
+        first = await self._held(candidates[:judged], None if plan.explored else self._spec.hold)
         if x.left or first.held.opened:
             return
         line = self._line(_CHEAP, first)
         why = self._fault(first)
+        known = _answered(first) and self._bar == GOOD  # by another bar it is nobody else's label
         if why is None and self._spec.judge is not None and self._bar > 0:
             why = await self._rated(self._spec.judge, line, first)
+            known = known and line.score is not None
         if why is None and self._spec.agree is not None and self._bar >= STRICT:
             why = await self._second(first, self._spec.agree)
             if x.left:
                 return
+            known = known and why in (None, _DISAGREES)
         line.verdict = why or "kept"
+        self.judged = Judged(why is None if known else None, first.booking)
         if why is None:
             self._out(first)
             return
@@ -191,7 +199,7 @@ class Cascade:
         elif agree(first.held.said(), second.held.said()):
             why = "agrees"
         else:
-            why = "disagrees"
+            why = _DISAGREES
         self._line(_SECOND, second).verdict = why
         self._close(f"second opinion: {why}")
         if why != "agrees":
@@ -299,6 +307,13 @@ class Cascade:
         if "router_metadata" not in self._x.booking.edits:
             return status, headers, body
         return add_metadata(self._x, status, headers, body)
+
+
+def _answered(step: _Step) -> bool:
+    """Whether there is an answer to judge, and no failure in its place."""
+    held = step.held
+    came = held.failed is None and held.ended and step.status < 400
+    return came and held.said().finish != "error"
 
 
 async def serve(x: Exchange) -> None:

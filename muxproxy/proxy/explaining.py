@@ -31,6 +31,7 @@ from muxproxy.prices.rates import KINDS
 from muxproxy.proxy.booking import Downgraded
 from muxproxy.proxy.candidates import downgraded, usable
 from muxproxy.proxy.hedging import foreseen
+from muxproxy.proxy.learning import exploring
 from muxproxy.proxy.outbound import Outbound
 from muxproxy.proxy.road import Exchange
 from muxproxy.proxy.snapshot import Service
@@ -115,6 +116,7 @@ class _Explanation:
             found["rules"] = self._rules(exchange.ask)
         if plan is not None:
             found["plan"] = _plan_json(plan)
+            found["plan"]["explore"] = exploring(exchange)[0] if exchange.ask else 0.0
         if refused is None and plan is not None:
             try:
                 refused = await self._candidates(plan, found["candidates"])

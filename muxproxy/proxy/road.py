@@ -22,7 +22,7 @@ from muxproxy.errors import MuxError
 from muxproxy.exchange import Ask, Caller, Plan, Target
 from muxproxy.headers import Headers
 from muxproxy.inspection import all_text, inspect
-from muxproxy.proxy import attempts, cascade, wishes
+from muxproxy.proxy import attempts, cascade, learning, wishes
 from muxproxy.proxy.alternatives import alternatives
 from muxproxy.proxy.booking import Booking
 from muxproxy.proxy.caching import Recording
@@ -158,7 +158,7 @@ class Exchange:
                 self.gate = proxy.gate
             await self._understand()
             assert self.plan is not None and self.ask is not None
-            if self.plan.judged and self.ask.endpoint in words.GENERATING:
+            if learning.explore(self) and self.ask.endpoint in words.GENERATING:
                 await cascade.serve(self)
             else:
                 await attempts.serve(self)
@@ -384,6 +384,8 @@ class Exchange:
             self.live = None
         try:
             self.booking.settle(self)
+            if last:
+                learning.keep(self)
         except Exception:
             self.proxy.log.exception("settling failed", extra={"id": self.booking.public_id})
 

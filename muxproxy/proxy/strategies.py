@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from muxproxy.budget import estimate
+from muxproxy.config import units
 from muxproxy.config.model import Config
 from muxproxy.config.strategies import Strategy
-from muxproxy.exchange import Ask, Target
+from muxproxy.exchange import Ask, Learning, Target
 from muxproxy.prices import Prices
 from muxproxy.proxy.balancing import BALANCES
 from muxproxy.proxy.health import OPEN, Health
@@ -31,6 +32,7 @@ from muxproxy.routing.weights import BadWeights, Weights
 from muxproxy.rules.context import Context
 from muxproxy.rules.strategist import LISTED, Ordered, Pools, Targets
 
+_EVEN = 0.5  # the threshold where nobody names one
 _SLOW = 3.0  # a candidate so many times slower than the other side's counts as slower
 _SLOWER = 0.05
 _PRESSED = 0.5  # share of a budget from which it presses
@@ -46,6 +48,15 @@ class Strategies:
         self._budgets = tuple(budget.name for budget in config.budgets if not budget.shadow)
         self.health: Health | None = None  # set before the first call
         self._weights: Weights | None = None
+        learn = config.routing.learn
+        self._learns = {
+            alias: (kind == "text", units.share(spec.explore))
+            for alias, spec in config.models.items()
+            if isinstance(spec, Strategy)
+            and (kind := spec.learn or learn) != "off"
+            and spec.cheap is not None
+            and spec.strong is not None
+        }
         used = {s.strategy for s in config.models.values() if isinstance(s, Strategy)}
         path = config.routing.weights
         if used or path is not None:  # by header any alias may be asked for `semantic`
@@ -59,6 +70,10 @@ class Strategies:
         wish = wished(context)
         name = WISHES[wish] if wish is not None else spec.strategy
         found = self._order(name, alias, spec, pools, context)
+        if alias in self._learns and found.strategy not in (*_BY_FIGURES, LISTED):
+            text, share = self._learns[alias]
+            learning = Learning(alias, pools.cheap, pools.strong, text, share)
+            found = msgspec.structs.replace(found, learning=learning)
         if wish is None:
             return found
         balance = None
@@ -91,7 +106,15 @@ class Strategies:
         scored = self._score(name, spec, context)
         if name == "hybrid":
             return self._hybrid(alias, spec, pools, context, scored)
-        return _by_threshold(name, alias, spec, pools, scored.score, scored.reason)
+        threshold = self._threshold(name, spec)
+        return _by_threshold(name, alias, threshold, pools, scored.score, scored.reason)
+
+    def _threshold(self, name: str, spec: Strategy) -> float:
+        """The alias's own; else what the training of the weights found."""
+        if spec.threshold is not None:
+            return spec.threshold
+        learned = None if self._weights is None else self._weights.header.threshold
+        return _EVEN if learned is None or name == "heuristic" else learned
 
     def _cascade(self, alias: str, spec: Strategy, pools: Pools, context: Context) -> Ordered:
         """The cheap ones first and judged. Who wants quality skips them where the prompt alone
@@ -102,9 +125,10 @@ class Strategies:
             if wish.kind == QUALITY:
                 score = self._score("semantic", spec, context).score
                 about += f", score {score:.2f}"
-                if score >= spec.threshold:
+                threshold = self._threshold("semantic", spec)
+                if score >= threshold:
                     both = (*pools.strong, *pools.cheap)
-                    why = f"{alias}: strong at once{about} >= {spec.threshold:g}"
+                    why = f"{alias}: strong at once{about} >= {threshold:g}"
                     return Ordered(both, "cascade", why, score)
         both = (*pools.cheap, *pools.strong)
         why = f"{alias}: cheap first, its answer judged{about}"
@@ -143,13 +167,14 @@ class Strategies:
             score += _SLOWER
             why.append(f"cheap is {cheap / strong:.1f} times slower")
         score = min(max(score, 0.0), 1.0)
-        if abs(score - spec.threshold) < spec.band:
+        threshold = self._threshold("hybrid", spec)
+        if abs(score - threshold) < spec.band:
             both = (*pools.cheap, *pools.strong)
-            text = f"{alias}: score {score:.2f} is near {spec.threshold:g}, cheap first and judged"
+            text = f"{alias}: score {score:.2f} is near {threshold:g}, cheap first and judged"
             return Ordered(
                 both, "hybrid", f"{text}; {', '.join(why)}", score, len(pools.cheap), spec
             )
-        return _by_threshold("hybrid", alias, spec, pools, score, ", ".join(why))
+        return _by_threshold("hybrid", alias, threshold, pools, score, ", ".join(why))
 
     def _out(self, targets: Targets) -> bool:
         health = self.health
@@ -205,10 +230,10 @@ _BY_FIGURES: dict[str, _ByFigures] = {
 
 
 def _by_threshold(
-    name: str, alias: str, spec: Strategy, pools: Pools, score: float, why: str
+    name: str, alias: str, threshold: float, pools: Pools, score: float, why: str
 ) -> Ordered:
-    if score >= spec.threshold:
-        text = f"{alias}: strong first, score {score:.2f} >= {spec.threshold:g}; {why}"
+    if score >= threshold:
+        text = f"{alias}: strong first, score {score:.2f} >= {threshold:g}; {why}"
         return Ordered((*pools.strong, *pools.cheap), name, text, score)
-    text = f"{alias}: cheap first, score {score:.2f} < {spec.threshold:g}; {why}"
+    text = f"{alias}: cheap first, score {score:.2f} < {threshold:g}; {why}"
     return Ordered((*pools.cheap, *pools.strong), name, text, score)

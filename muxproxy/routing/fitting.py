@@ -19,21 +19,32 @@ Row = list[tuple[int, float]]
 
 
 def fit(
-    base: Weights, prompts: Sequence[str], gains: Sequence[float], training: dict[str, object]
+    base: Weights,
+    reads: Sequence[features.Read],
+    gains: Sequence[float],
+    training: dict[str, object],
+    weights: Sequence[float] | None = None,
+    ridge: float = RIDGE,
 ) -> Weights:
-    """Weights for prompts like these. `gains`: the strong model's quality minus the cheap one's."""
+    """Weights for prompts like these. `gains`: the strong model's quality minus the cheap one's;
+    `weights`: how many prompts each stands for."""
     head = base.header
     places: dict[int, int] = {}
     rows: list[Row] = []
     before: list[float] = []
-    for prompt in prompts:
-        read = features.read(prompt, head.bits)
+    for read in reads:
         before.append(base.gain(read) - head.bias)
         rows.append(_row(read, head, places))
-    mean = sum(gains) / len(gains)
-    centre = sum(before) / len(before)
+    counts = weights or [1.0] * len(gains)
+    total = sum(counts)
+    mean = sum(c * g for c, g in zip(counts, gains, strict=True)) / total
+    centre = sum(c * b for c, b in zip(counts, before, strict=True)) / total
     rest = [g - mean - (b - centre) for g, b in zip(gains, before, strict=True)]
-    change = _solve(rows, rest, len(places))
+    if weights is not None:  # each row and what is wanted of it, times the root of its weight
+        roots = [sqrt(c * len(counts) / total) for c in counts]
+        rows = [[(at, w * r) for at, w in row] for row, r in zip(rows, roots, strict=True)]
+        rest = [value * r for value, r in zip(rest, roots, strict=True)]
+    change = _solve(rows, rest, len(places), ridge)
     values = [head.scale * value for value in base.values]
     for place, at in places.items():
         values[place] += change[at]
@@ -44,7 +55,7 @@ def fit(
         training=training,
     )  # fmt: skip
     found = Weights(header, whole)
-    seen = sorted(found.gain(features.read(prompt, head.bits)) for prompt in prompts)
+    seen = sorted(found.gain(read) for read in reads)
     header.steps = _steps(seen)
     return found
 
@@ -60,8 +71,8 @@ def _row(read: features.Read, head: Header, places: dict[int, int]) -> Row:
     return list(row.items())
 
 
-def _solve(rows: Sequence[Row], wanted: Sequence[float], size: int) -> list[float]:
-    """The x that makes |Ax - wanted|^2 + RIDGE |x|^2 least."""
+def _solve(rows: Sequence[Row], wanted: Sequence[float], size: int, ridge: float) -> list[float]:
+    """The x that makes |Ax - wanted|^2 + ridge |x|^2 least."""
 
     def back(values: Sequence[float]) -> list[float]:
         out = [0.0] * size
@@ -81,7 +92,7 @@ def _solve(rows: Sequence[Row], wanted: Sequence[float], size: int) -> list[floa
         seen = [sum(weight * step[at] for at, weight in row) for row in rows]
         turned = back(seen)
         for at, value in enumerate(step):
-            turned[at] += RIDGE * value
+            turned[at] += ridge * value
         length = norm / sum(s * t for s, t in zip(step, turned, strict=True))
         for at, value in enumerate(step):
             x[at] += length * value

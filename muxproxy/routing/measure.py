@@ -19,8 +19,8 @@ _BOOTS = 200
 
 
 class Item(msgspec.Struct, frozen=True, gc=False):
-    """One prompt. `extra`: what the strong model costs on top once it is asked; in a cascade the
-    cheap call is paid as well."""
+    """One prompt. In a cascade `strong_cost` holds the cheap call as well. `weight`: how many
+    prompts it stands for, where not all were equally likely to be seen."""
 
     score: float
     cheap: float
@@ -28,6 +28,7 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     cheap_cost: float
     strong_cost: float
     full_cost: float  # of sending it to the strong model alone
+    weight: float = 1.0
 
 
 class Worth(msgspec.Struct, frozen=True):
@@ -46,17 +47,17 @@ Points = list[tuple[float, float, float]]  # share strong, mean quality, part of
 
 def curve(items: Sequence[Item]) -> Points:
     """From all cheap to all strong, the highest scores first."""
-    n = len(items)
-    full = sum(i.full_cost for i in items) or 1.0
-    quality = sum(i.cheap for i in items)
-    cost = sum(i.cheap_cost for i in items)
-    points, sent = [(0.0, quality / n, cost / full)], 0
+    n = sum(i.weight for i in items)
+    full = sum(i.weight * i.full_cost for i in items) or 1.0
+    quality = sum(i.weight * i.cheap for i in items)
+    cost = sum(i.weight * i.cheap_cost for i in items)
+    points, sent = [(0.0, quality / n, cost / full)], 0.0
     ranked = sorted(items, key=lambda i: -i.score)
     for _, block in groupby(ranked, key=lambda i: i.score):
         for item in block:
-            quality += item.strong - item.cheap
-            cost += item.strong_cost - item.cheap_cost
-            sent += 1
+            quality += item.weight * (item.strong - item.cheap)
+            cost += item.weight * (item.strong_cost - item.cheap_cost)
+            sent += item.weight
         points.append((sent / n, quality / n, cost / full))
     return points
 
@@ -65,7 +66,7 @@ def worth(items: Sequence[Item]) -> Worth:
     """The measures, without an interval."""
     points = curve(items)
     low = points[0][1]
-    strong = sum(i.strong for i in items) / len(items)
+    strong = best(items)
     gap = strong - low
     saved = crossing(points, ENOUGH * strong, 2)
     saved = None if saved is None else 1 - saved
@@ -78,6 +79,25 @@ def worth(items: Sequence[Item]) -> Worth:
         crossing(points, low + 0.8 * gap, 0),
         saved,
     )
+
+
+def best(items: Sequence[Item]) -> float:
+    """The strong model's mean quality."""
+    return sum(i.weight * i.strong for i in items) / sum(i.weight for i in items)
+
+
+def threshold(items: Sequence[Item]) -> float | None:
+    """The score from which on the strong model brings ENOUGH of its quality."""
+    share = crossing(curve(items), ENOUGH * best(items), 0)
+    if share is None:
+        return None
+    ranked = sorted(items, key=lambda i: -i.score)
+    left = share * sum(i.weight for i in items)
+    for item in ranked:
+        left -= item.weight
+        if left < 0:
+            return item.score
+    return ranked[-1].score
 
 
 def crossing(points: Points, quality: float, column: int) -> float | None:

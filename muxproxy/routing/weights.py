@@ -36,6 +36,7 @@ class Header(msgspec.Struct, kw_only=True):
     bias: float
     shape: float
     steps: tuple[float, ...]
+    threshold: float | None = None  # score from which on the strong model is worth it
     training: dict[str, object] = {}
 
 

@@ -14,7 +14,7 @@ import msgspec
 from muxproxy import exchange
 from muxproxy.config.model import Config
 from muxproxy.config.strategies import Strategy
-from muxproxy.exchange import Target
+from muxproxy.exchange import Learning, Target
 from muxproxy.rules.context import Context
 from muxproxy.rules.strategist import Ordered, Pools, Strategist, Targets
 
@@ -37,6 +37,7 @@ class Choice(msgspec.Struct, frozen=True):
     judged: int = 0
     spec: Strategy | None = None  # of the strategy that chose
     balance: tuple[str, str] | None = None  # see Ordered
+    learning: Learning | None = None
 
 
 class _Branch(msgspec.Struct, frozen=True):
@@ -112,6 +113,7 @@ class Resolver:
             judged=judged,
             spec=spec,
             balance=chosen.balance,
+            learning=chosen.learning,
         )
 
     def split(self, model: str) -> Target | None:

@@ -237,7 +237,7 @@ class Rulebook:
         if choice.strategy not in (None, LISTED):
             plan.sticks = plan.sticks or exchange.BY_STRATEGY
         plan.score, plan.judged, plan.spec = choice.score, choice.judged, choice.spec
-        plan.balance = choice.balance
+        plan.balance, plan.learning = choice.balance, choice.learning
         if len(names) == 1 and self._resolver.is_alias(names[0]):
             plan.alias = names[0]
         if choice.reason:

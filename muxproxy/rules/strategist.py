@@ -11,7 +11,7 @@ from typing import Protocol
 import msgspec
 
 from muxproxy.config.strategies import Strategy
-from muxproxy.exchange import Target
+from muxproxy.exchange import Learning, Target
 from muxproxy.rules.context import Context
 
 Targets = tuple[Target, ...]
@@ -48,6 +48,7 @@ class Ordered(msgspec.Struct, frozen=True):
     judged: int = 0
     spec: Strategy | None = None
     balance: tuple[str, str] | None = None
+    learning: Learning | None = None
 
 
 class Strategist(Protocol):

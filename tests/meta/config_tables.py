@@ -91,7 +91,7 @@ _MORE = {
 }
 # What a kind of text is called in the column of types.
 _KINDS = {
-    "Judge": "text",
+    "Judge": "text", "Share": "share such as 2%", "Learn": "`off` | `features` | `text`",
     "Duration": "duration", "Size": "size", "RateText": "rate", "WindowText": "window",
     "Amount": "dollars or tokens", "Zone": "time zone", "Url": "URL", "Egress": "URL or none",
     "Address": "address", "State": "file", "HeaderName": "header name", "Digest": "hex SHA-256",

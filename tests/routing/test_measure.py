@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from muxproxy.routing import measure
@@ -25,6 +26,22 @@ def test_a_curve_by_hand() -> None:
     worth = measure.worth(FOUR)
     assert worth.apgr == pytest.approx(0.25 * 0.25 + 0.25 * 0.5 + 0.25 * 0.75 + 0.25 * 1.0)
     assert worth.cpt50 == 0.25
+
+
+def test_a_prompt_that_stands_for_many_counts_as_many() -> None:
+    three = [msgspec.structs.replace(one, weight=3.0) if one is FOUR[0] else one for one in FOUR]
+    many = [FOUR[0], FOUR[0], *FOUR]
+    for point, same in zip(measure.curve(three), measure.curve(many), strict=True):
+        assert point == pytest.approx(same)
+    one, other = measure.worth(three), measure.worth(many)
+    assert (one.apgr, one.saved) == (pytest.approx(other.apgr), pytest.approx(other.saved))
+    assert measure.threshold(three) == measure.threshold(many) == 2
+
+
+def test_the_threshold_keeps_the_quality() -> None:
+    assert measure.threshold(FOUR) == 2  # 0.95 is reached within the third
+    assert measure.threshold([item(1, 1, 1), item(2, 1, 1)]) == 2  # cheap is as good
+    assert measure.threshold([item(1, 0, 1), item(2, 0, 1)]) == 1
 
 
 def test_the_oracle_asks_only_where_it_pays() -> None:
