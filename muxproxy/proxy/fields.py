@@ -8,13 +8,19 @@ parameters).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from muxproxy import exchange as words
+from muxproxy.codec import set_members
 from muxproxy.config.model import Defaults
-from muxproxy.exchange import Ask
+from muxproxy.exchange import Ask, Target
+from muxproxy.inspection import inspect
+
+if TYPE_CHECKING:
+    from muxproxy.proxy.road import Exchange
 
 # OpenAI models that take max_completion_tokens and no temperature.
 _REASONING = re.compile(r"(?:^|/)(?:o\d|gpt-[5-9])")
@@ -95,3 +101,39 @@ def fill_defaults(
         and not _gives_temperature(body)
     ):
         values.setdefault(_name(ask, model, "temperature"), defaults.temperature)
+
+
+def put(body: bytes, values: Mapping[str, object], remove: Collection[str] = ()) -> bytes:
+    """`body` with these members, under the names that `named_for` gives, and without others.
+
+    Raises ValueError for a body that is no JSON object.
+    """
+    flat: dict[str, object] = {}
+    nested: dict[str, dict[str, object]] = {}
+    for name, value in values.items():
+        outer, dot, inner = name.partition(".")
+        if dot:
+            nested.setdefault(outer, {})[inner] = value
+        else:
+            flat[name] = value
+    return set_members(body, flat, remove=remove, nested=nested)
+
+
+def as_sent(x: Exchange, target: Target) -> Ask:
+    """What goes upstream once a rule's `set` and the defaults are in it: more answers or a higher
+    max_tokens than the caller asked for must be held for."""
+    ask, plan, defaults = x.ask, x.plan, x.snapshot.config.defaults
+    assert ask is not None and plan is not None
+    if not plan.set and defaults.max_tokens is None:
+        return ask
+    if plan.set and x.body and ask.endpoint in words.INSPECTED:
+        model = target.model if target.model is not None else ask.model
+        sent = inspect(x.route, put(x.body, named_for(ask, model, plan.set)))
+        sent.parts = None  # it lives as long as the hold
+        if all(isinstance(value, int | float) for value in plan.set.values()):  # no prompt in it
+            sent.prompt_tokens, sent.body_bytes = ask.prompt_tokens, ask.body_bytes
+        ask = sent
+    missing = defaults.max_tokens is not None and ask.max_tokens is None
+    if missing and ask.endpoint in words.GENERATING:
+        return msgspec.structs.replace(ask, max_tokens=defaults.max_tokens, parts=None)
+    return ask

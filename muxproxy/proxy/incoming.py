@@ -66,3 +66,9 @@ async def _collected(
 def _lease(owner: Collecting, size: int) -> None:
     owner.memory.take(size)
     owner.leased += size
+
+
+def declared_length(fields: dict[bytes, bytes]) -> int | None:
+    """Bytes of the body, where the caller said."""
+    value = fields.get(b"content-length")
+    return int(value) if value is not None and value.isdigit() else None

@@ -16,7 +16,7 @@ from muxproxy.dialects.paths import Route, upstream_path
 from muxproxy.errors import MuxError
 from muxproxy.exchange import Ask, Plan, Target
 from muxproxy.headers import CREDENTIALS, VIA, Headers, Shared
-from muxproxy.proxy.fields import fill_defaults, named_for
+from muxproxy.proxy.fields import fill_defaults, named_for, put
 from muxproxy.proxy.forward import credential_for, upstream_headers
 from muxproxy.proxy.session import upgrade_headers
 from muxproxy.proxy.snapshot import Service
@@ -125,7 +125,7 @@ def _with_fields(
     if plan.set:
         values.update(named_for(ask, model, plan.set))
     clamp = exchange.booking.clamp
-    if clamp is not None and (ask.max_tokens is None or clamp < ask.max_tokens):
+    if clamp is not None:
         values.update(named_for(ask, model, {"max_tokens": clamp}))
     fill_defaults(values, ask, model, exchange.snapshot.config.defaults, body)
     if strip:
@@ -136,15 +136,7 @@ def _with_fields(
     if not values and not remove:
         return body
     edits.extend(values)
-    flat: dict[str, object] = {}
-    nested: dict[str, dict[str, object]] = {}
-    for name, value in values.items():
-        outer, dot, inner = name.partition(".")
-        if dot:
-            nested.setdefault(outer, {})[inner] = value
-        else:
-            flat[name] = value
-    return set_members(body, flat, remove=remove, nested=nested)
+    return put(body, values, remove)
 
 
 def _wants_usage(ask: Ask, service: Service) -> bool:

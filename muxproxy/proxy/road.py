@@ -27,9 +27,10 @@ from muxproxy.proxy.alternatives import alternatives
 from muxproxy.proxy.booking import Booking
 from muxproxy.proxy.caching import Recording
 from muxproxy.proxy.candidates import ceiling, pinned
+from muxproxy.proxy.fields import as_sent
 from muxproxy.proxy.guarding import guard
 from muxproxy.proxy.health import Live
-from muxproxy.proxy.incoming import ClientLeft, Receive, read_body, too_large
+from muxproxy.proxy.incoming import ClientLeft, Receive, declared_length, read_body, too_large
 from muxproxy.proxy.names import attempts_header
 from muxproxy.proxy.outbound import Outbound, prepare
 from muxproxy.proxy.overload import BodyMemory, Gate
@@ -261,7 +262,7 @@ class Exchange:
             refuse_upgrade(self.route, service.config.websocket)
         journaled = self.booking.hold(
             self.caller,
-            self.ask,
+            as_sent(self, target),
             self.plan,
             service,
             target,
@@ -281,7 +282,7 @@ class Exchange:
             target=outbound.target,
             headers=outbound.headers,
             body=self.upload if self.upload is not None else outbound.body,
-            length=_length(self.fields) if self.upload is not None else None,
+            length=declared_length(self.fields) if self.upload is not None else None,
             deadline_ns=self.deadline_ns,
         )
         terms = self.terms
@@ -393,8 +394,3 @@ class Exchange:
 _NOBODY = Caller()
 _NOTHING: list[str] = []
 _NO_HEADERS: Headers = []
-
-
-def _length(fields: dict[bytes, bytes]) -> int | None:
-    value = fields.get(b"content-length")
-    return int(value) if value is not None and value.isdigit() else None

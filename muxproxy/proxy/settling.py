@@ -160,8 +160,9 @@ def _counted(
     hidden = cut and (not ask.stream or tap.delivered_chars == 0)
     if hidden:  # an abandoned JSON answer, or reasoning that is never shown
         output = max(output, expected)
-    if ask.max_tokens is not None:
-        output = min(output, ask.max_tokens * max(ask.n, 1))
+    sent = ask if held is None else held.call.ask  # with what rules and defaults put into it
+    if sent.max_tokens is not None:
+        output = min(output, sent.max_tokens * max(sent.n, 1))
     usage = Usage(input=ask.prompt_tokens) if partial is None else partial
     if partial is not None:
         output = max(output - (usage.reasoning or 0), usage.output)
