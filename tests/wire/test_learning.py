@@ -152,6 +152,23 @@ async def test_the_judges_verdict_is_the_label(
         assert all(one.cheap_nano for one in found)
 
 
+@pytest.mark.parametrize(("bar", "count"), [(0.5, 1), (0.3, 0), (0.9, 0)])
+async def test_a_callers_own_bar_is_no_label_for_others(
+    tmp_path: Path, bar: float, count: int
+) -> None:
+    async with stack(tmp_path, YAML, providers=PROVIDERS) as proxy:
+        proxy.sim.script(text="Paris.", model="mini")
+        body = {
+            "model": "judged",
+            "messages": [{"role": "user", "content": "hi"}],
+            "cascade_config": {"quality_threshold": bar},
+        }
+        answer = await proxy.post("/v1/chat/completions/enhanced", body)
+        assert answer.status == 200 and b"Paris." in answer.body
+        await proxy.settled(1)
+        assert len(lessons(proxy)) == count
+
+
 async def test_an_answer_let_go_by_its_beginning_teaches_nothing(tmp_path: Path) -> None:
     async with stack(tmp_path, YAML, providers=PROVIDERS) as proxy:
         proxy.sim.script(text="word " * 40, model="mini")
