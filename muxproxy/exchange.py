@@ -117,6 +117,7 @@ class Plan(msgspec.Struct, kw_only=True):
     balance: tuple[str, str] | None = None  # a wish: (alias, how its members are balanced)
     learning: Learning | None = None
     explored: bool = False  # `judged` only to learn from it
+    weighed: bool = False  # where the call is sent on, the strong answer is rated as well
     sticks: int = 0  # BY_STRATEGY or BY_TEXT: its conversation stays where this one goes
     alias: str | None = None  # the alias that supplied the model
     chosen: bool = False  # the model was supplied by an alias, a rule or a default

@@ -1,7 +1,8 @@
 """What the ledger kept of one's own traffic, as examples to train on.
 
 A label is the judges' verdict on the cheap answer, or the caller's own word, which counts more.
-Cheap enough: nothing to gain. Not enough: what the strong answer was worth; 1 where nobody said.
+Cheap enough: nothing to gain. Not enough: what the strong answer was worth, for what beats the
+cheap model often beats the strong one too.
 A call that was drawn by `explore` stands for all those that were not: 1 / the share of each.
 """
 
@@ -104,9 +105,10 @@ def _example(lesson: Lesson) -> Example:
         found, key = packing.unpack(lesson.features), lesson.features
     told = lesson.feedback
     cheap = 1.0 if lesson.enough is None or lesson.enough else 0.0
-    strong = 1.0
+    strong = 0.0 if lesson.better is False else 1.0
     if told is not None and lesson.side == CHEAP:
         cheap = told
+        strong = max(strong, told)
     elif told is not None:
         strong = told
     return Example(

@@ -143,15 +143,18 @@ def _report(
 ) -> tuple[measure.Worth, float | None]:
     """Prints the table; what the new weights are worth, and the threshold for them."""
     before, after = _items(rows, base), _items(rows, found)
-    new, threshold = measure.with_interval(after), measure.threshold(after)
+    old, new = measure.with_interval(before), measure.with_interval(after)
+    threshold = measure.threshold(after)
     lines = [
         _line("random", measure.worth(measure.dice(before)), None),
-        _line("before", measure.with_interval(before), None),
+        _line("before", old, None),
         _line("trained", new, threshold),
         _line("oracle", measure.worth(measure.oracle(before)), None),
     ]
     print(f"{len(rows)} held-out prompts")
     print(table.render(("ROUTER", "APGR", "95 %", "SAVED AT 95 %", "THRESHOLD"), lines))
+    if new.apgr is not None and old.apgr is not None and new.apgr <= old.apgr:
+        print("warning: by these prompts the weights it began with do as well", file=sys.stderr)
     return new, threshold
 
 

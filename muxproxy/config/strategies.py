@@ -57,7 +57,8 @@ class Strategy(Strict, frozen=True, kw_only=True):
     null: as `routing.learn`."""
     explore: Share = 0
     """heuristic, semantic, hybrid: so many of the calls sent to the cheap model have its answer
-    judged, as a cascade does, so that what is learned is not biased."""
+    judged, as a cascade does, so that what is learned is not biased. With `judge`, cascades too:
+    of so many calls that go on the strong answer is rated as well."""
     sticky: bool = True
     """A conversation stays with the model that it began on; balanced aliases have `affinity`."""
 

@@ -167,8 +167,10 @@ def _learning(spec: Strategy, learn: str, path: Path, notes: Notes) -> None:
         explored = units.share(spec.explore) > 0
     except units.Expected:  # told elsewhere
         return
-    if explored and (not pair or spec.strategy not in ("heuristic", "semantic", "hybrid")):
-        told = "heuristic, semantic and hybrid with cheap and strong leave answers unjudged"
+    scored = spec.strategy in ("heuristic", "semantic", "hybrid")
+    rated = spec.strategy == "cascade" and spec.judge is not None
+    if explored and not (pair and (scored or rated)):
+        told = "heuristic, semantic, hybrid, and cascade with a judge leave answers unjudged"
         notes.fault((*path, "explore"), f"nothing to explore: only {told}")
     elif explored and (spec.learn or learn) == "off":
         notes.fault(

@@ -24,6 +24,7 @@ class Lesson(msgspec.Struct, kw_only=True, frozen=True):
     alias: str
     side: str  # whose answer the caller got
     enough: bool | None = None  # the judges' verdict on the cheap answer; None: not judged
+    better: bool | None = None  # where it was not enough: whether the strong answer was better
     share: float | None = None  # drawn by `explore` from so many; None: judged anyway, or not
     score: float | None = None  # the strategy's own, then
     cheap_nano: int | None = None  # None: not asked, or no price is known
@@ -47,8 +48,10 @@ INSERT_LESSON = (
     f"INSERT OR REPLACE INTO lessons ({', '.join(_COLUMNS)})"
     f" VALUES ({', '.join('?' * len(_COLUMNS))})"
 )
-# Of a strong answer a rating says nothing about the cheap model, unless that was asked first.
-_LABELLED = "(l.enough IS NOT NULL OR (l.side = 'cheap' AND f.score IS NOT NULL))"
+# What beats the cheap model may beat the strong one too: without a word on both it is no label.
+_JUDGED = "(l.enough = 1 OR l.better IS NOT NULL)"
+_RATED = "(f.score IS NOT NULL AND (l.side = 'cheap' OR l.enough = 0))"
+_LABELLED = f"({_JUDGED} OR {_RATED})"
 _FROM = " FROM lessons l LEFT JOIN feedback f ON f.id = l.id WHERE l.id >= ?"
 
 
@@ -72,8 +75,9 @@ def counts(since_ms: int, alias: str | None) -> Question[Counts]:
     """How many lessons there are, and of which kind."""
     where, params = _where(since_ms, alias)
     found = yield (
-        "SELECT count(*), count(l.enough), count(CASE WHEN l.share > 0 THEN l.enough END),"
-        f" count(CASE WHEN l.side = 'cheap' THEN f.score END){_FROM}{where}",
+        f"SELECT count(*), ifnull(sum({_JUDGED}), 0),"
+        f" ifnull(sum({_JUDGED} AND l.share IS NOT NULL), 0), ifnull(sum({_RATED}), 0)"
+        f"{_FROM}{where}",
         params,
     )
     return Counts(*found[0])
@@ -86,6 +90,6 @@ def _where(since_ms: int, alias: str | None) -> tuple[str, tuple[Any, ...]]:
 
 def _lesson(row: tuple[Any, ...]) -> Lesson:
     fields: dict[str, Any] = dict(zip((*_COLUMNS, "feedback"), row, strict=True))
-    enough = fields["enough"]
-    fields["enough"] = None if enough is None else bool(enough)
+    for name in ("enough", "better"):
+        fields[name] = None if fields[name] is None else bool(fields[name])
     return Lesson(**fields)

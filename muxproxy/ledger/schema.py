@@ -89,7 +89,7 @@ def _learning(con: sqlite3.Connection) -> None:
     # See lessons.Lesson.
     con.execute(
         "CREATE TABLE lessons (id INTEGER PRIMARY KEY, alias TEXT NOT NULL, side TEXT NOT NULL,"
-        " enough INTEGER, share REAL, score REAL, cheap_nano INTEGER,"
+        " enough INTEGER, better INTEGER, share REAL, score REAL, cheap_nano INTEGER,"
         " strong_nano INTEGER, features BLOB NOT NULL, text TEXT)"
     )
     _view(con)  # `explored` came to the receipts

@@ -29,12 +29,13 @@ from muxproxy.proxy.learning import Judged
 from muxproxy.proxy.names import header_value
 from muxproxy.proxy.reply import add_metadata
 from muxproxy.proxy.wishes import GOOD, cascade_of
-from muxproxy.routing.judges import STRICT, Wanted, agree, fault, sure_at
+from muxproxy.routing.judges import STRICT, Said, Wanted, agree, fault, sure_at
 
 if TYPE_CHECKING:
     from muxproxy.proxy.road import Exchange
 
 _DISAGREES = "disagrees"
+_COPY = 256 << 10  # bytes of a strong answer that are looked at
 # Who a step is, in router_metadata.
 _CHEAP, _SECOND, _JUDGE, _STRONG = "cheap", "second opinion", "judge", "strong"
 
@@ -218,7 +219,9 @@ class Cascade:
             self._gate = None
             await self._last(first)
             return
-        gate = Held(self._sink, self._ask, self._wanted, good_passes=True)
+        weighed = self._plan.weighed and self._spec.judge is not None and self._bar == GOOD
+        copy = _COPY if self._plan.learning is not None else 0
+        gate = Held(self._sink, self._ask, self._wanted, good_passes=not weighed, copy=copy)
         x.sink = self._gate = gate
         try:
             await attempts.serve(x)
@@ -230,12 +233,37 @@ class Cascade:
         finally:
             x.sink = self._sink
         if gate.opened or x.left:
+            if gate.copied and self._spec.judge is None:
+                self._compare(first, gate.said())
+            return
+        strong = _Step(x, gate)
+        if gate.ended and x.status < 400:
+            await self._weigh(first, strong)
             return
         self._lines.append(_Line(_STRONG, x.target, x.booking, why))
         self._close(why)
         x.error = None
         first.be_last(x)
         self._out(first)
+
+    async def _weigh(self, first: _Step, strong: _Step) -> None:
+        """Have the strong answer rated before it goes out: hard questions beat both models."""
+        assert self._spec.judge is not None
+        line = self._line(_STRONG, strong)
+        why = await self._rated(self._spec.judge, line, strong)
+        if self._x.left:
+            return
+        if line.score is not None:
+            self._compare(first, strong.held.said(), why)
+        self._plan.reason = f"{self._reason}; cascade: {self._told()}"
+        strong.held.release(self._tell_body)
+
+    def _compare(self, first: _Step, strong: Said, why: str | None = None) -> None:
+        """Note whether the strong answer was worth asking for; it is nobody else's business."""
+        if self.judged is None or self.judged.enough is not False or strong.finish == "error":
+            return
+        why = why or fault(strong, self._wanted, self._spec.judges)
+        self.judged.better = why is None and not agree(first.held.said(), strong)
 
     async def _last(self, first: _Step) -> None:
         """Ask the strong ones where there is nothing to go back to."""

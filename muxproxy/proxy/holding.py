@@ -17,7 +17,8 @@ from muxproxy.sse import Framer
 
 class Held:
     """Keeps head and body. With `hold`, a stream whose first so many characters show no fault is
-    let through from there on (`opened`). With `good_passes` only error answers are kept."""
+    let through from there on (`opened`). With `good_passes` only error answers are kept; of what
+    passes, up to `copy` bytes are kept as well, for `said`."""
 
     def __init__(
         self,
@@ -28,7 +29,9 @@ class Held:
         hold: int | None = None,
         *,
         good_passes: bool = False,
+        copy: int = 0,
     ) -> None:
+        self._copy = copy
         self._good_passes = good_passes
         self._sink = sink
         self._ask = ask
@@ -69,6 +72,8 @@ class Held:
         """Keep a piece of the body."""
         if self.opened:
             self._sink.write(data)
+            if self._copy:
+                self._keep(data)
             return
         self._body.append(data)
         self._size += len(data)
@@ -80,6 +85,19 @@ class Held:
                     self.opened = True
                     self._pass((b"x-muxproxy-cascade", b"kept by its beginning"))
                     self._sink.flush()
+
+    def _keep(self, data: bytes) -> None:
+        self._size += len(data)
+        if self._size > self._copy:
+            self._copy = 0
+            self._body.clear()
+            return
+        self._body.append(data)
+
+    @property
+    def copied(self) -> bool:
+        """Whether all of what passed is still here."""
+        return self.opened and self.ended and self._copy > 0
 
     def flush(self) -> None:
         """Nothing goes out yet."""

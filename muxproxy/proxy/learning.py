@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from muxproxy import exchange as words
+from muxproxy.config.strategies import Strategy
 from muxproxy.exchange import Learning
 from muxproxy.ledger.lessons import CHEAP, STRONG, Lesson
 from muxproxy.proxy.booking import Booking
@@ -29,6 +30,7 @@ class Judged(msgspec.Struct):
 
     enough: bool | None
     booking: Booking
+    better: bool | None = None  # where it was not: whether the strong answer was
 
 
 def explore(x: Exchange) -> int:
@@ -38,7 +40,9 @@ def explore(x: Exchange) -> int:
     if plan.learning is None:
         return plan.judged
     share, cheap = exploring(x)
-    if share and draw(x.proxy.seed, x.booking.id) < share:
+    most = plan.learning.explore
+    plan.weighed = most > 0 and draw(x.proxy.seed, x.booking.id) < most
+    if share and plan.weighed:
         plan.judged, plan.explored = cheap, True
         plan.reason += f"; explored, as {100 * share:.3g} % of such calls are"
     return plan.judged
@@ -79,6 +83,8 @@ def keep(x: Exchange) -> None:
     side = _side(x, plan.learning)
     if side is None or not ask.text:
         return
+    # Of calls that are judged anyway only those sent on had to be drawn, for the strong answer.
+    drawn = plan.explored or (plan.weighed and enough is False and _rates(plan.spec))
     cost = x.booking.settled_nano or None
     asked_first = cost if judged is None else judged.booking.settled_nano or None
     lesson = Lesson(
@@ -86,7 +92,8 @@ def keep(x: Exchange) -> None:
         alias=plan.learning.alias,
         side=side,
         enough=enough,
-        share=plan.learning.explore if plan.explored else None,
+        better=None if judged is None else judged.better,
+        share=plan.learning.explore if drawn else None,
         score=plan.score,
         cheap_nano=asked_first if side == CHEAP or judged is not None else None,
         strong_nano=cost if side == STRONG else None,
@@ -94,6 +101,10 @@ def keep(x: Exchange) -> None:
         text=_storable(ask.text) if plan.learning.text else None,
     )
     metrics.lessons["kept" if x.proxy.ledger.teach(lesson) else "dropped"] += 1
+
+
+def _rates(spec: object) -> bool:
+    return isinstance(spec, Strategy) and spec.judge is not None
 
 
 def _side(x: Exchange, learning: Learning) -> str | None:

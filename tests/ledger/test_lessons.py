@@ -26,23 +26,27 @@ async def test_only_what_has_a_label_is_given_newest_first(open_ledger: Open) ->
     ledger = open_ledger()
     given = [
         lesson(1, enough=True, score=0.25, cheap_nano=5),
-        lesson(2, side="strong", enough=False, cheap_nano=5, strong_nano=70, share=0.5),
+        lesson(
+            2, side="strong", enough=False, better=True, cheap_nano=5, strong_nano=70, share=0.5
+        ),
         lesson(3),  # nobody said anything
         lesson(4),  # rated
         lesson(5, side="strong"),  # rated: says nothing of the cheap model
         lesson(6, alias="other", enough=True, text="words"),
+        lesson(7, side="strong", enough=False),  # was the strong one any better?
+        lesson(8, side="strong", enough=False),  # rated
     ]
     assert all(ledger.teach(one) for one in given)
-    await asyncio.gather(*(ledger.rate(NOW + n, n / 10) for n in (1, 4, 5, 99)))
+    await asyncio.gather(*(ledger.rate(NOW + n, n / 10) for n in (1, 4, 5, 8, 99)))
     await drained(ledger)
     with Reader(ledger.path) as reader:
         found = reader.ask(labelled(0, None, 10))
-        assert [one.id - NOW for one in found] == [6, 4, 2, 1]
-        assert found[2] == given[1]
-        assert [one.feedback for one in found] == [None, 0.4, None, 0.1]
-        assert [one.id - NOW for one in reader.ask(labelled(0, "auto", 2))] == [4, 2]
+        assert [one.id - NOW for one in found] == [8, 6, 4, 2, 1]
+        assert found[3] == given[1]
+        assert [one.feedback for one in found] == [0.8, None, 0.4, None, 0.1]
+        assert [one.id - NOW for one in reader.ask(labelled(0, "auto", 2))] == [8, 4]
         assert reader.ask(labelled((NOW >> 20) + 1, None, 10)) == []
-        assert reader.ask(counts(0, "auto")) == Counts(5, 2, 1, 2)
+        assert reader.ask(counts(0, "auto")) == Counts(7, 2, 1, 3)
 
 
 async def test_a_rating_may_be_there_before_its_call(open_ledger: Open) -> None:

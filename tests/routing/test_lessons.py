@@ -28,6 +28,19 @@ CASES = [
 ]
 
 
+def test_where_the_strong_answer_was_no_better_there_is_nothing_to_gain() -> None:
+    for better, told, want in (
+        (True, None, (0.0, 1.0)),
+        (False, None, (0.0, 0.0)),
+        (False, 0.4, (0.0, 0.4)),  # the caller's word counts more
+    ):
+        one = lesson("strong", enough=False, better=better, feedback=told)
+        found = lessons._example(one)
+        assert (found.cheap, found.strong) == want
+    kept = lessons._example(lesson("cheap", enough=False, better=False, feedback=0.3))
+    assert (kept.cheap, kept.strong) == (0.3, 0.3)
+
+
 def lesson(side: str = "cheap", text: str = "hi", **more: object) -> Lesson:
     return Lesson(id=1, alias="a", side=side, features=packing.pack(text), **more)  # type: ignore[arg-type]
 

@@ -35,6 +35,7 @@ models:
   words: {{strategy: cascade, {CHEAP}, learn: text}}
   twice: {{strategy: cascade, {CHEAP}, learn: features, agree: one/second}}
   rated: {{strategy: cascade, {CHEAP}, learn: features, judge: one/rater}}
+  weighed: {{strategy: cascade, {CHEAP}, learn: features, judge: one/rater, explore: 100%}}
   up: {{strategy: semantic, cheap: one/mini, strong: two/large, threshold: 0.0, learn: features,
         explore: 1.0}}
 prices:
@@ -125,7 +126,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any] | None, bool | None]] = [
     ("twice", {"text": "42"}, {"text": "41"}, False),
     ("twice", {"text": "42"}, {"status": 503}, None),
     ("rated", {"text": "Paris."}, {"text": "9"}, True),
-    ("rated", {"text": "Paris."}, {"text": "1"}, False),
+    ("rated", {"text": "Paris."}, {"text": "1"}, None),  # nobody rated the strong answer
     ("rated", {"text": "Paris."}, {"text": "no idea"}, None),
     ("off", {"text": "Paris."}, None, None),
 ]
@@ -150,6 +151,77 @@ async def test_the_judges_verdict_is_the_label(
         assert [one.enough for one in found] == ([] if enough is None else [enough])
         assert all(format(one.id, "016x") == answer.headers[ID] for one in found)
         assert all(one.cheap_nano for one in found)
+
+
+STRONG: list[tuple[dict[str, Any], str, str, bool | None]] = [
+    ({"text": "Berlin."}, "1", "9", True),
+    ({"text": "Berlin."}, "1", "2", False),  # as bad by the judge
+    ({"text": "Berlin."}, "1", "no idea", None),
+    ({"text": "Paris."}, "1", "9", False),  # the very same
+    ({"text": SORRY}, "1", "9", False),  # a fault that costs nothing to see
+]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("large", "first", "second", "better"), STRONG)
+async def test_the_strong_answer_is_rated_too_before_it_goes_out(
+    tmp_path: Path,
+    large: dict[str, Any],
+    first: str,
+    second: str,
+    better: bool | None,
+    stream: bool,
+) -> None:
+    async with nothing_left(), stack(tmp_path, YAML, providers=PROVIDERS) as proxy:
+        proxy.sim.script(text="Paris.", model="mini")
+        proxy.sim.script(text=first, model="rater")
+        proxy.sim.script(text=second, model="rater")
+        proxy.sim.script(large, model="large")
+        answer = await ask(proxy, "weighed", stream=stream)
+        assert large["text"].split()[0].encode() in answer.body
+        assert answer.headers["x-muxproxy-model"] == "large"
+        receipts = await balanced(proxy, 4)
+        assert {r.model for r in receipts} == {"mini", "rater", "large"}
+        assert all(r.cost for r in receipts) and not any(r.explored for r in receipts)
+        found = lessons(proxy)
+        assert [one.better for one in found] == ([] if better is None else [better])
+        assert all((one.enough, one.share, one.side) == (False, 1.0, "strong") for one in found)
+
+
+@pytest.mark.parametrize(("large", "better"), [("It is 4.", False), ("It is 5.", True)])
+async def test_a_strong_answer_that_says_the_same_was_not_worth_it(
+    tmp_path: Path, large: str, better: bool
+) -> None:
+    async with stack(tmp_path, YAML, providers=PROVIDERS) as proxy:
+        proxy.sim.script(text="It may be 4, but I am not sure.", model="mini")
+        proxy.sim.script(text=large, model="large")
+        await ask(proxy, "judged")
+        await proxy.settled(2)
+        (found,) = lessons(proxy)
+        assert (found.enough, found.better, found.share) == (False, better, None)
+
+
+async def test_a_rating_of_the_strong_answer_makes_up_for_a_judge(tmp_path: Path) -> None:
+    async with stack(tmp_path, YAML, providers=PROVIDERS) as proxy:
+        proxy.sim.script(text="Paris.", model="mini")
+        proxy.sim.script(text="1", model="rater")
+        id = (await ask(proxy, "rated")).headers[ID]
+        await proxy.receipt(id)
+        assert lessons(proxy) == []
+        assert (await proxy.post("/v1/feedback", {"id": id, "score": 0.9})).status == 200
+        await proxy.settled(3)
+        assert [(one.enough, one.feedback) for one in lessons(proxy)] == [(False, 0.9)]
+
+
+async def test_the_strong_model_may_fail_while_its_answer_is_waited_for(tmp_path: Path) -> None:
+    async with nothing_left(), stack(tmp_path, YAML, providers=PROVIDERS) as proxy:
+        proxy.sim.script(text="Paris.", model="mini")
+        proxy.sim.script(text="1", model="rater")
+        proxy.sim.script(status=500, model="large", times=None)
+        answer = await ask(proxy, "weighed")
+        assert b"Paris." in answer.body
+        assert lessons(proxy) == []
+        await balanced(proxy, 3)
 
 
 @pytest.mark.parametrize(("bar", "count"), [(0.5, 1), (0.3, 0), (0.9, 0)])
