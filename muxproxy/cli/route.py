@@ -21,7 +21,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strategy", choices=("semantic", "heuristic"), default="semantic")
     parser.add_argument("--weights", metavar="FILE", help="of `muxproxy train`; default: built in")
     parser.add_argument(
-        "--threshold", type=float, default=0.5, help="score from which the strong model is chosen"
+        "--threshold",
+        type=float,
+        help="score from which the strong model is chosen; default: what --weights says, or 0.5",
     )
     parser.add_argument(
         "--json", action="store_true", help="one JSON object (always so for batches)"
@@ -35,6 +37,8 @@ def main(args: argparse.Namespace) -> int:
         return 2
     try:
         scorer = judgement.scorer(args.strategy, args.weights)
+        if args.threshold is None:
+            args.threshold = judgement.threshold_of(args.strategy, args.weights)
         if args.batch is None:
             prompt = sys.stdin.read() if args.prompt == "-" else args.prompt
             _one(scorer, prompt, args)

@@ -32,7 +32,6 @@ from muxproxy.routing.weights import BadWeights, Weights
 from muxproxy.rules.context import Context
 from muxproxy.rules.strategist import LISTED, Ordered, Pools, Targets
 
-_EVEN = 0.5  # the threshold where nobody names one
 _SLOW = 3.0  # a candidate so many times slower than the other side's counts as slower
 _SLOWER = 0.05
 _PRESSED = 0.5  # share of a budget from which it presses
@@ -114,7 +113,7 @@ class Strategies:
         if spec.threshold is not None:
             return spec.threshold
         learned = None if self._weights is None else self._weights.header.threshold
-        return _EVEN if learned is None or name == "heuristic" else learned
+        return judgement.EVEN if learned is None or name == "heuristic" else learned
 
     def _cascade(self, alias: str, spec: Strategy, pools: Pools, context: Context) -> Ordered:
         """The cheap ones first and judged. Who wants quality skips them where the prompt alone

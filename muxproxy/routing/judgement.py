@@ -30,6 +30,7 @@ HEURISTIC: Mapping[str, float] = {
     "json": 0.2,
     "beyond ASCII": 0.01,
 }
+EVEN = 0.5  # the threshold where neither the configuration nor the weights name one
 _BIAS = -1.0
 _MOST = 20.0  # a count beyond it says no more
 _NAMES = tuple(name for name, _ in features.SHAPE)
@@ -73,6 +74,12 @@ def heuristic(
     told.sort(reverse=True)
     why = ", ".join(text for _, text in told[:3]) or "nothing to count"
     return Scored(round(1 / (1 + exp(-total)), 6), why)
+
+
+def threshold_of(strategy: str, path: str | None) -> float:
+    """From which score on the strong model is chosen, where nobody says. As `weights_at`."""
+    learned = weights_at(path).header.threshold if strategy == "semantic" else None
+    return EVEN if learned is None else learned
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -361,6 +362,11 @@ async def test_a_pattern_in_the_traffic_is_learned_and_changes_the_routing(
     assert header.training["source"] == "ledger" and header.training["alias"] == "all"
     assert header.training["held_out_apgr"][1] > 0.5  # type: ignore[index]
     assert header.threshold is not None
+    capsys.readouterr()
+    for n in range(1000, 1010):
+        assert main(["route", topic(n), "--weights", str(out), "--json"]) == 0
+        row = json.loads(capsys.readouterr().out)
+        assert (row["choice"] == "strong") == (row["score"] >= header.threshold)
     # The trained file, with the threshold that stands in it.
     async with stack(
         tmp_path, f"routing: {{weights: {out}}}\n{yaml}", providers=PROVIDERS
