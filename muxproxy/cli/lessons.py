@@ -83,10 +83,11 @@ def _enough(rows: Sequence[Example], known: Counts, alias: str | None) -> None:
     of = "" if alias is None else f" of alias {alias}"
     if len(rows) < LEAST:
         raise TooFew(
-            f"labels of {len(rows)} different prompts{of} are too few: {LEAST} are the least, some "
-            f"thousand make a good router. {known.lessons} calls were kept, {known.judged} of them "
-            f"judged ({known.explored} explored), {known.rated} cheap answers rated. Labels come "
-            "from cascades, `explore:` and POST /v1/feedback, on aliases with `learn: features`"
+            f"labels of {len(rows)} different prompts{of} are too few: {LEAST} are the least. "
+            f"{known.lessons} calls were kept, {known.judged} of them judged ({known.explored} "
+            f"explored), {known.rated} rated. Labels come from cascades, `explore:` and "
+            "POST /v1/feedback, on aliases with `learn: features`; where a `judge` sent calls on, "
+            "those alone count of which it rated the strong answer too (`explore:`)"
         )
     poor = sum(row.cheap < row.strong for row in rows)
     if not LEAST_OF_A_KIND <= poor <= len(rows) - LEAST_OF_A_KIND:
