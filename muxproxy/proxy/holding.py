@@ -32,15 +32,16 @@ class Held:
         copy: int = 0,
     ) -> None:
         self._copy = copy
+        self._size = 0  # bytes copied
         self._good_passes = good_passes
         self._sink = sink
         self._ask = ask
         self._wanted = wanted
         self._judges = judges
         self._hold = hold if ask.stream else None
+        self._opening = Opening(ask) if self._hold is not None else None
         self._head: tuple[int, Headers] | None = None
         self._body: list[bytes] = []
-        self._size = 0
         self._said: Said | None = None
         self.ended = False
         self.opened = False
@@ -76,15 +77,16 @@ class Held:
                 self._keep(data)
             return
         self._body.append(data)
-        self._size += len(data)
-        if self._hold is not None and self._size >= self._hold and data.endswith(b"\n\n"):
-            said = read_said(self._ask, b"".join(self._body))
-            if len(said.text) >= self._hold:
-                self._hold = None
-                if opening_fault(said.text, self._wanted, self._judges) is None:
-                    self.opened = True
-                    self._pass((b"x-muxproxy-cascade", b"kept by its beginning"))
-                    self._sink.flush()
+        if self._opening is None or self._hold is None:
+            return
+        text = self._opening.feed(data)
+        # Only whole events may be the last that went out: a comment or an error may follow.
+        if len(text) >= self._hold and data.endswith((b"\n\n", b"\r\n\r\n")):
+            self._opening = None
+            if opening_fault(text, self._wanted, self._judges) is None:
+                self.opened = True
+                self._pass((b"x-muxproxy-cascade", b"kept by its beginning"))
+                self._sink.flush()
 
     def _keep(self, data: bytes) -> None:
         self._size += len(data)
@@ -135,6 +137,28 @@ class Held:
         self._sink.start(status, [*headers, *more])
         self._sink.write(b"".join(self._body))
         self._body.clear()
+
+
+class Opening:
+    """The text at the beginning of a stream, read as it comes."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._reader = translator(ask.dialect).reader()
+        self._framer = Framer()
+        self._text = ""
+
+    def feed(self, data: bytes) -> str:
+        """The text so far; none where it cannot be read, which the judges see at its end."""
+        events: list[neutral.Event] = []
+        try:
+            for name, payload in self._framer.feed(data):
+                events += self._reader.feed(name.decode("latin-1") or None, payload)
+        except (ValueError, KeyError, msgspec.MsgspecError):
+            return ""
+        for event in events:
+            if isinstance(event, neutral.TextDelta) and not event.choice:
+                self._text += event.text
+        return self._text
 
 
 def read_said(ask: Ask, body: bytes) -> Said:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from muxproxy.exchange import Receipt
-from tests.http_client import Answer, call
+from tests.http_client import Answer, call, encode, head, read_head
 from tests.stack import Stack, stack
 from tests.wire.balance import balanced, code_in, nothing_left, sums, tokens_of
 
@@ -326,3 +326,35 @@ async def test_who_is_waiting_when_we_stop_is_told(
         assert (answer.status, code_in(answer.json(), caller)) == (503, "shutting_down")
         rows = await booked(proxy, at)
         assert [row.end for row in rows].count("error") == 1 + (alias == "rated")
+
+
+EARLY = (
+    "\n".join(
+        f"  {name}: {{strategy: cascade, cheap: {cheap}/mini, strong: openai/large, hold: 60}}"
+        for name, cheap in (("eo", "openai"), ("ea", "anthropic"), ("eg", "google"))
+    )
+    + "\n"
+)
+
+
+@pytest.mark.parametrize("alias", ["eo", "ea", "eg"])
+@pytest.mark.parametrize("caller", CALLERS)
+async def test_a_stream_flows_before_its_end_once_its_beginning_is_good(
+    tmp_path: Path, caller: str, alias: str
+) -> None:
+    yaml = YAML.replace("models:\n", f"models:\n{EARLY}")
+    async with nothing_left(), stack(tmp_path, yaml) as proxy:
+        proxy.sim.script(text="word " * 40, hang_after=35)
+        path, body = request(caller, alias, True)
+        data = encode(body)
+        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+        sent = {"content-type": "application/json"}
+        writer.write(head("POST", path, sent, len(data), "127.0.0.1") + data)
+        status, fields = await read_head(reader)  # while the provider says no more
+        assert status == 200
+        assert dict(fields)["x-muxproxy-cascade"] == "kept by its beginning"
+        begun = await reader.read(100_000)
+        assert b"word" in begun
+        writer.close()
+        (row,) = await booked(proxy, 1)
+        assert (row.end, row.model) == ("client_left", "mini") and row.cost
