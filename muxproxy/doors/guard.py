@@ -2,8 +2,8 @@
 
 hypercorn (HTTP/2 behind our TLS listener, or as the whole server) parses by itself and is more
 lenient than a gateway may be. What can be seen in the scope is checked here: Host, target,
-method, sizes, Content-Length. A body beyond the limit reaches the app as a disconnect, never as
-a body that ended.
+method, sizes, field names and values, Content-Length and Transfer-Encoding. A body beyond the
+limit reaches the app as a disconnect, never as a body that ended.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from time import perf_counter_ns
 from typing import Any
 
-from muxproxy.doors.head import METHODS, split_authority
+from muxproxy.doors.head import CONTROL, METHODS, POSERS, TCHAR, split_authority
 from muxproxy.doors.limits import DoorLimits
 from muxproxy.doors.refusals import Refused, bad, error_body
 from muxproxy.doors.state import App, Message, Receive, Send
@@ -62,11 +62,26 @@ def check(scope: dict[str, Any], limits: DoorLimits) -> None:
     if len(hosts) != 1:
         raise bad("Host must stand exactly once")
     split_authority(hosts[0], 80)
+    _check_fields(headers)
+    if any(name == b"transfer-encoding" for name, _ in headers) and (
+        scope.get("http_version") != "1.1" or any(n == b"content-length" for n, _ in headers)
+    ):
+        raise bad("Transfer-Encoding and Content-Length together, or not in HTTP/1.1")
     lengths = [value for name, value in headers if name == b"content-length"]
     if len(lengths) > 1 or (lengths and not (lengths[0].isdigit() and len(lengths[0]) < 19)):
         raise bad("a malformed or duplicate Content-Length")
     if lengths and int(lengths[0]) > limits.max_body:
         raise Refused(413, "body_too_large", "the request body is too large")
+
+
+def _check_fields(headers: list[tuple[bytes, bytes]]) -> None:
+    for name, value in headers:
+        if not name or name.translate(None, TCHAR):
+            raise bad("a malformed header field name")
+        if name in POSERS:
+            raise bad("a field name that poses as a framing field")
+        if len(value.translate(None, CONTROL)) != len(value):
+            raise bad("a control character in a header field")
 
 
 _NOT_IN_TARGET = bytes(range(33)) + b"#\x7f"

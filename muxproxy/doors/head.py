@@ -27,7 +27,7 @@ METHODS = frozenset(
 CHUNKED = -1  # Head.length of a chunked body
 
 TCHAR = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_CONTROL = bytes(c for c in (*range(32), 127) if c != 9)  # CR and LF among them
+CONTROL = bytes(c for c in (*range(32), 127) if c != 9)  # CR and LF among them
 # A target has no fragment, no space, nothing outside ASCII (RFC 9112 3.2, RFC 3986).
 _REQUEST_LINE = re.compile(
     rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21\x22\x24-\x7e]+) HTTP/([0-9])\.([0-9])"
@@ -39,11 +39,9 @@ _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~\-]{1,255})(?::([0-9
 # What must not stand in a head whose end has not come yet: it will never be a good one.
 BROKEN_START = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
-_FRAMING = frozenset(
-    {b"host", b"content-length", b"transfer-encoding", b"connection", b"expect"}
-    # Spelled with an underscore some back ends read these as the real ones.
-    | {b"content_length", b"transfer_encoding"}
-)
+# Spelled with an underscore some back ends read these as the real ones.
+POSERS = frozenset({b"content_length", b"transfer_encoding"})
+_FRAMING = POSERS | {b"host", b"content-length", b"transfer-encoding", b"connection", b"expect"}
 _CACHE_LINES = 1024
 _CACHE_LINE_BYTES = 128
 MAX_LENGTH_DIGITS = 18  # fits 63 bits
@@ -129,7 +127,7 @@ class HeadParser:
         lines = head.split(b"\r\n")
         if len(lines) - 1 > self._limits.max_fields:
             raise Refused(431, "headers_too_large", "too many header fields")
-        if len(head.translate(None, _CONTROL)) + 2 * len(lines) - 2 != len(head):
+        if len(head.translate(None, CONTROL)) + 2 * len(lines) - 2 != len(head):
             raise bad("a control character or a bare CR or LF in the head")
         first = lines.pop(0)
         line = self._lines.get(first) or self._request_line(first)

@@ -9,11 +9,14 @@ import asyncio
 import contextlib
 import logging
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from muxproxy.doors.guard import guarded
 from muxproxy.doors.scope import Inside
 from muxproxy.doors.state import App, DoorState
+
+if TYPE_CHECKING:
+    from muxproxy.doors.http2_protocol import Http2Server
 
 log = logging.getLogger("muxproxy.door")
 
@@ -25,15 +28,12 @@ class Http2:
 
     def __init__(self, state: DoorState) -> None:
         from hypercorn.asyncio.worker_context import WorkerContext  # noqa: PLC0415
-        from hypercorn.config import Config  # noqa: PLC0415
+
+        from muxproxy.doors.http2_protocol import settings  # noqa: PLC0415
 
         limits = state.limits
         self.state = state
-        self.config = Config()
-        self.config.keep_alive_timeout = math.ceil(limits.keep_alive)
-        self.config.h2_max_header_list_size = limits.max_head
-        self.config.include_server_header = False
-        self.config.errorlog = log
+        self.config = settings(limits.max_head, math.ceil(limits.keep_alive), log)
         self.context = WorkerContext(None)
         self.app = guarded(state.app, limits)
         self.serving: set[asyncio.Task[None]] = set()
@@ -42,7 +42,11 @@ class Http2:
         self, transport: asyncio.Transport, inside: Inside | None = None, early: bytes = b""
     ) -> None:
         """Takes over a transport, and what has been read from it."""
-        loop = self.state.loop
+        loop, limits = self.state.loop, self.state.limits
+        if len(self.state.peers) >= limits.max_connections:
+            self.state.refused("overloaded")
+            transport.abort()
+            return
         reader = asyncio.StreamReader(limit=_READ_AHEAD, loop=loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
         transport.set_protocol(protocol)
@@ -59,25 +63,9 @@ class Http2:
     async def _serve(
         self, peer: _Http2Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        from hypercorn.app_wrappers import ASGIWrapper  # noqa: PLC0415
-        from hypercorn.asyncio.tcp_server import TCPServer  # noqa: PLC0415
+        from muxproxy.doors.http2_protocol import Http2Server  # noqa: PLC0415
 
-        loop: Any = self.state.loop
-        context: Any = self.context
-        server = TCPServer(ASGIWrapper(peer.call), loop, self.config, context, {}, reader, writer)
-        read = server._read_data
-
-        async def read_then_end() -> None:
-            await read()
-            # Its streams are closed now, and the app has been told of the disconnect.
-            if peer.aborted:
-                for call in list(peer.calls):
-                    if call.task is not None:
-                        call.task.cancel()
-            # hypercorn would keep a connection whose client left until its idle time is over.
-            await server.idle_task.stop()
-
-        server._read_data = read_then_end  # type: ignore[method-assign]
+        server = peer.server = Http2Server(peer, self.config, self.context, reader, writer)
         try:
             await server
         except Exception:
@@ -118,7 +106,18 @@ class _Http2Call:
 class _Http2Peer:
     """An HTTP/2 connection in the door's registries."""
 
-    __slots__ = ("aborted", "app", "calls", "deadline", "inside", "state", "transport")
+    __slots__ = (
+        "_pending",
+        "_stalled",
+        "aborted",
+        "app",
+        "calls",
+        "deadline",
+        "inside",
+        "server",
+        "state",
+        "transport",
+    )
 
     def __init__(
         self, state: DoorState, app: App, transport: asyncio.Transport, inside: Inside | None
@@ -127,9 +126,17 @@ class _Http2Peer:
         self.app = app
         self.transport = transport
         self.inside = inside
-        self.deadline = math.inf
+        self.deadline = state.clock
         self.aborted = False
         self.calls: set[_Http2Call] = set()
+        self.server: Http2Server | None = None
+        self._pending = 0  # bytes the transport held at the last look
+        self._stalled = math.inf  # since when that has not become less
+
+    @property
+    def live(self) -> int:
+        """Calls of the app under way, those for streams that are gone among them."""
+        return len(self.calls)
 
     async def call(self, scope: Any, receive: Any, send: Any) -> None:
         """The app, counted."""
@@ -147,8 +154,27 @@ class _Http2Peer:
             self.state.running.discard(call)
             self.state.left()
 
+    def stopped(self) -> None:
+        """The connection is over, and the app has been told."""
+        if self.aborted:
+            for call in list(self.calls):
+                if call.task is not None:
+                    call.task.cancel()
+
     def expired(self) -> None:
-        """hypercorn keeps its own time."""
+        """hypercorn keeps the time of idle connections; we that of the others."""
+        state, limits = self.state, self.state.limits
+        shortest = min(limits.send_timeout, limits.body_timeout)
+        self.deadline = state.clock + max(state.interval, min(1.0, shortest / 4))
+        pending = self.transport.get_write_buffer_size()
+        if not pending or pending < self._pending:
+            self._stalled = state.clock
+        elif self._stalled + limits.send_timeout < state.clock:
+            state.refused("send_timeout")
+            self.abort()
+        self._pending = pending
+        if self.server is not None and self.server.h2 is not None:
+            self.server.h2.look()
 
     def close_if_idle(self) -> None:
         """See Http2.drain."""
