@@ -30,6 +30,7 @@ from muxproxy.doors.state import DoorState
 _HEAD, _BODY, _BUSY, _CLOSING = range(4)
 _PIPELINE = 64 << 10  # bytes of further requests held while one is in flight
 _EMPTY_LINES = 8  # CRLFs a sloppy client may send before a request line
+_AROUND = 32  # bytes of a request line beside its target, and more
 _CRLF = (13, 10)
 
 
@@ -37,23 +38,10 @@ class Connection(asyncio.Protocol):
     """See the module. `inside`: the opened tunnel that it runs in."""
 
     __slots__ = (
-        "_arrived",
-        "_buffer",
-        "_ends",
-        "_eof",
-        "_incoming",
-        "_inside",
-        "_phase",
-        "_read_paused",
-        "_repeats",
-        "_splice",
-        "_stalled",
-        "_state",
-        "_tls",
-        "deadline",
-        "transport",
-        "write_paused",
-    )
+        "_arrived", "_buffer", "_empty", "_ends", "_eof", "_incoming", "_inside", "_phase",
+        "_read_paused", "_repeats", "_splice", "_stalled", "_state", "_tls", "deadline",
+        "transport", "write_paused",
+    )  # fmt: skip
 
     def __init__(self, state: DoorState, inside: Inside | None = None) -> None:
         self._state = state
@@ -63,7 +51,7 @@ class Connection(asyncio.Protocol):
         self._repeats = Repeats()
         self._splice: Splice | None = None
         self._incoming: ChunkedBody | CountedBody | None = None
-        self._stalled = self._arrived = 0
+        self._stalled = self._arrived = self._empty = 0
         self._eof = self._read_paused = self.write_paused = False
         self.deadline = math.inf
 
@@ -156,12 +144,10 @@ class Connection(asyncio.Protocol):
             self.deadline = self._state.clock + self._state.limits.header_timeout
         buffer += data
         if buffer[0] in _CRLF:
-            if len(buffer) == 1 and buffer[0] == 13:
-                return
             searched = 0
-            for _ in range(_EMPTY_LINES):
-                if buffer.startswith(b"\r\n"):
-                    del buffer[:2]
+            while self._empty < _EMPTY_LINES and buffer.startswith(b"\r\n"):
+                del buffer[:2]
+                self._empty += 1
             if not buffer or buffer == b"\r":
                 return
             if buffer[0] in _CRLF:
@@ -176,8 +162,9 @@ class Connection(asyncio.Protocol):
         limits = self._state.limits
         if BROKEN_START.search(buffer, searched):
             self.refuse(bad("a control character or a bare CR or LF in the head"))
-        elif len(buffer) > limits.max_head or (
-            len(buffer) > limits.max_target and buffer.find(b"\r\n", 0, limits.max_target) < 0
+        elif len(buffer) > limits.max_head + 3 or (
+            len(buffer) > limits.max_target + _AROUND
+            and buffer.find(b"\r\n", 0, limits.max_target + _AROUND) < 0
         ):
             self.refuse(too_large(buffer, limits))
 
@@ -185,6 +172,7 @@ class Connection(asyncio.Protocol):
         """`raw` is a head without its empty line, `rest` what was read behind it; None: that is
         in the buffer, which may hold many requests and is not to be copied for each of them."""
         state, limits = self._state, self._state.limits
+        self._empty = 0
         try:
             if len(raw) > limits.max_head:
                 raise too_large(raw, limits)

@@ -16,6 +16,7 @@ _LONGEST_HELLO = 1 << 16
 # A request line, or the beginning of one.
 _METHODS = tuple(method.encode("ascii") + b" " for method in sorted(METHODS))
 _LINE = re.compile(rb"[A-Z]+ (?:https?://([^/?# ]*))?[^ ]* HTTP/1\.[01]\r?\n", re.IGNORECASE)
+_NAME = re.compile(rb"[0-9A-Za-z._:\-]{1,255}")
 _HOST = re.compile(rb"\r?\nhost:[ \t]*([^\r\n]*)", re.IGNORECASE)
 
 
@@ -58,10 +59,9 @@ def _host(data: bytes, limits: DoorLimits) -> str | None:
         raise Incomplete
     found = _HOST.search(data, 0, end.end())
     host = line[1] or (found[1] if found else b"")
-    text = host.decode("latin-1").strip().rpartition("@")[2]
-    if text.startswith("["):
-        return text[1:].partition("]")[0]
-    return text.partition(":")[0] or None
+    text = host.strip(b" \t").rpartition(b"@")[2]
+    bracketed = text.startswith(b"[")
+    return _name(text[1:].partition(b"]")[0] if bracketed else text.partition(b":")[0])
 
 
 def _server_name(data: bytes) -> str | None:
@@ -81,11 +81,16 @@ def _server_name(data: bytes) -> str | None:
             at += 4
             if kind == _SERVER_NAME and size >= 5:
                 length = int.from_bytes(hello[at + 3 : at + 5])
-                return hello[at + 5 : at + 5 + length].decode("ascii", "replace")
+                return _name(hello[at + 5 : at + 5 + length])
             at += size
     except IndexError:
         pass
     return None
+
+
+def _name(text: bytes) -> str | None:
+    """What can be a host's name or address, and may stand in a log line."""
+    return text.decode("ascii") if _NAME.fullmatch(text) else None
 
 
 def _reassembled(data: bytes) -> bytes | None:

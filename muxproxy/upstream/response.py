@@ -4,7 +4,8 @@
 
 llhttp refuses conflicting lengths, a length beside Transfer-Encoding, bad chunks, bare LF, NUL and
 folded lines; this adds what it lets pass: other transfer codings, other protocols and versions,
-sizes, a second response behind the first, and bodies that end with the connection.
+control characters in a reason, sizes, a second response behind the first, and bodies that end with
+the connection.
 """
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -14,6 +15,7 @@ from muxproxy.headers import Headers
 MAX_HEAD = 65536  # bytes of status line and fields, interim responses included
 # Bytes of framing (chunk extensions, trailers) without a byte of body between.
 MAX_QUIET = 65536
+_CONTROL = bytes(c for c in (*range(32), 127) if c != 9)
 _END = b"\r\n\r\n"
 _STRAY = b"\r\n\r\n\r\n"
 
@@ -153,6 +155,8 @@ class Response:
         reasons = self._reasons
         self.reason = reasons[0] if len(reasons) == 1 else b"".join(reasons)
         reasons.clear()
+        if self.reason != b"OK" and len(self.reason.translate(None, _CONTROL)) != len(self.reason):
+            raise _Fault("a control character in the reason")
         if status == 101:
             self.headed = self.upgraded = self.over = True
             return
