@@ -46,6 +46,8 @@ def check(scope: dict[str, Any], limits: DoorLimits) -> None:
     """Raises Refused for a scope that our own door would not have made."""
     if scope["method"] not in METHODS or scope["method"] == "CONNECT":
         raise Refused(501, "not_implemented", "this method is not served here")
+    if scope.get("http_version", "1.1") not in ("1.0", "1.1", "2", "3"):
+        raise Refused(505, "http_version", "this version of HTTP is not served here")
     raw, query = scope.get("raw_path") or b"", scope.get("query_string", b"")
     if not raw.startswith(b"/") and not (raw == b"*" and scope["method"] == "OPTIONS"):
         raise bad("a malformed request target")
@@ -76,6 +78,8 @@ def check(scope: dict[str, Any], limits: DoorLimits) -> None:
 
 def _check_fields(headers: list[tuple[bytes, bytes]]) -> None:
     for name, value in headers:
+        if name == b"expect" and value.lower() != b"100-continue":
+            raise Refused(417, "expectation_failed", "an unknown expectation")
         if not name or name.translate(None, TCHAR):
             raise bad("a malformed header field name")
         if name in POSERS:

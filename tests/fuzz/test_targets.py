@@ -51,4 +51,4 @@ def test_a_target_keeps_its_promises(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "data"), FOUND.values(), ids=FOUND)
 def test_what_was_found_stays_fixed(name: str, data: bytes) -> None:
-    TARGETS[name].check(data)
+    TARGETS[name].check(data, **({"size": 1} if name == "door" else {}))

@@ -127,6 +127,8 @@ async def _settled(state: DoorState, wire: Wire) -> None:
     """Until the app has done what it can."""
     before: tuple[int, int] = (-1, -1)
     for _ in range(_TURNS):
+        if not state.running and not wire.paused:
+            return
         for _ in range(4):
             await asyncio.sleep(0)
         now = (len(state.running), len(wire.written))
