@@ -147,16 +147,16 @@ class Response:
     def on_headers_complete(self) -> None:
         parser = self._parser
         status = parser.get_status_code()  # type: ignore[union-attr]
+        reasons = self._reasons
+        reason = reasons[0] if len(reasons) == 1 else b"".join(reasons)
+        if reason != b"OK" and len(reason.translate(None, _CONTROL)) != len(reason):
+            raise _Fault("a control character in the reason")
         if status < 200 and self._is_interim(status):
             return
         if self.head_bytes > MAX_HEAD or self._unsure:
             self._second_look()
-        self.status = status
-        reasons = self._reasons
-        self.reason = reasons[0] if len(reasons) == 1 else b"".join(reasons)
+        self.status, self.reason = status, reason
         reasons.clear()
-        if self.reason != b"OK" and len(self.reason.translate(None, _CONTROL)) != len(self.reason):
-            raise _Fault("a control character in the reason")
         if status == 101:
             self.headed = self.upgraded = self.over = True
             return

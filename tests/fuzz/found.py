@@ -18,4 +18,8 @@ FOUND: dict[str, tuple[str, bytes]] = {
     "NUL in a provider's reason": ("upstream", b"HTTP/1.1 200 \0OK\r\nContent-Length: 0\r\n\r\n"),
     # A name that no host has, and that would have stood in a log line.
     "NUL behind a tunnel's host": ("hello", b"GET / HTTP/1.1\r\nHost: a.example\0b\r\n\r\n"),
+    "a control character in an interim reason": (
+        "upstream",
+        b"HTTP/1.1 100 \1\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    ),
 }
