@@ -5,7 +5,7 @@ from __future__ import annotations
 import h11
 
 from muxproxy.upstream.response import MAX_QUIET, Response
-from tests.fuzz.wire import cuts
+from tests.fuzz.wire import cuts, in_trailers
 
 SEEDS = [
     b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
@@ -57,8 +57,8 @@ def check(data: bytes) -> None:
 
 
 def _second_opinion(data: bytes, ours: Response, body: bytes) -> None:
-    """h11 is stricter about an empty line between an interim response and the next, and writes a
-    transfer coding in lower case."""
+    """h11 is stricter about an empty line between an interim response and the next, and about
+    framing fields in trailers, which we throw away; it writes a transfer coding in lower case."""
     client = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 20)
     client.send(h11.Request(method="GET", target="/", headers=[("host", "a")]))
     client.send(h11.EndOfMessage())
@@ -73,7 +73,7 @@ def _second_opinion(data: bytes, ours: Response, body: bytes) -> None:
             elif event is h11.NEED_DATA:
                 raise AssertionError((ours.status, ours.headers, body))
     except h11.RemoteProtocolError as error:
-        if str(error) == "no response line received":
+        if str(error) == "no response line received" or (ours._chunked and in_trailers(error)):
             return
         raise AssertionError((str(error), ours.status, ours.headers)) from error
     assert head is not None
