@@ -148,6 +148,8 @@ def _statuses(written: bytes, methods: list[str]) -> list[int]:
         client.send(h11.EndOfMessage())
         client.receive_data(written)
         while not isinstance(event := client.next_event(), h11.EndOfMessage):
+            if event is h11.NEED_DATA and client.their_state is h11.SEND_RESPONSE:
+                return found  # nothing but 100 Continue: the rest of the request never came
             assert isinstance(event, h11.Response | h11.Data | h11.InformationalResponse), event
             if isinstance(event, h11.Response):
                 found.append(event.status_code)
