@@ -135,7 +135,7 @@ class Player:
         reply = self._reply
         frames = reply.frames
         while True:
-            if self.gone:
+            if self.gone or self._transport.is_closing():
                 return
             if self._at >= len(frames):
                 self._finish()
