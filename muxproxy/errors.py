@@ -61,3 +61,12 @@ class MuxError(Exception):
         self.message = message
         self.details = details or {}
         self.headers = headers or []
+
+
+def untraced(error: BaseException) -> None:
+    """Drop the tracebacks of an error that is kept, and of what it came from. Their frames lead
+    back to the exchange, and what goes in a circle is left to the garbage collector."""
+    following: BaseException | None = error
+    while following is not None and following.__traceback__ is not None:
+        following.__traceback__ = None
+        following = following.__cause__ or following.__context__

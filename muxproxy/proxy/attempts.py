@@ -19,7 +19,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
 from muxproxy import exchange as words
-from muxproxy.errors import MuxError
+from muxproxy.errors import MuxError, untraced
 from muxproxy.exchange import Target
 from muxproxy.proxy.balancing import balance, keyed
 from muxproxy.proxy.booking import Downgraded
@@ -142,6 +142,7 @@ class Tried:
     ) -> None:
         """No answer came. Returns when there is something to try; else raises."""
         x = self._x
+        untraced(error)
         upstream = isinstance(error, UpstreamError)
         cause = self.broke(target, service, error)
         if x.upload is not None or not (upstream or error.code in _ANOTHER_MAY):
@@ -237,6 +238,7 @@ class Tried:
 
     def close(self) -> None:
         """Let go of what was kept."""
+        self.failure = None
         if self._kept is not None:
             self._kept.reply.cancel()
             self._kept = None

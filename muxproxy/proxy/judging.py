@@ -86,6 +86,7 @@ async def _ask(x: Exchange, judge: str, body: bytes) -> Opinion:
         if side.relay is not None:  # we were interrupted: nobody waits for this one any more
             side.relay.stop(words.CLIENT_LEFT if x.left else words.ERROR)
         side.settle_step()
+        side.let_go()
         x.spent_nano += side.booking.settled_nano
         found.target = side.target
     if side.status == 200 and sink.ended:

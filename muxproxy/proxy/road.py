@@ -18,7 +18,7 @@ from muxproxy import exchange as words
 from muxproxy.auth import with_user
 from muxproxy.dialects import errors as dialect_errors
 from muxproxy.dialects.paths import Route
-from muxproxy.errors import MuxError
+from muxproxy.errors import MuxError, untraced
 from muxproxy.exchange import Ask, Caller, Plan, Target
 from muxproxy.headers import Headers
 from muxproxy.inspection import all_text, inspect
@@ -179,8 +179,16 @@ class Exchange:
                 self.recording.close(self)
             if self.gate is not None:
                 self.gate.leave()
+            self.let_go()
             proxy.metrics.in_flight -= 1
             proxy.in_flight.leave(task)
+
+    def let_go(self) -> None:
+        """It is settled. What leads back here goes, because circles wait for the garbage collector,
+        which runs rarely, and never for what was in flight during a reload (`off_loop` freezes)."""
+        if self.error is not None:
+            untraced(self.error)
+        self.relay = self.error = self.task = None
 
     @property
     def memory(self) -> BodyMemory:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
@@ -11,6 +12,7 @@ from typing import Any
 
 from muxproxy.exchange import Receipt
 from muxproxy.ledger.reports import Reader
+from muxproxy.proxy.road import Exchange
 from muxproxy.tap.counting import TokenCounter
 from tests.http_client import Answer, encode, head, read_body, read_head
 from tests.stack import Stack
@@ -135,18 +137,29 @@ def code_in(body: dict[str, Any], dialect: str) -> str:
 
 @asynccontextmanager
 async def nothing_left() -> AsyncIterator[None]:
-    """Afterwards there are no more tasks and open descriptors than before."""
-    tasks, before = asyncio.all_tasks(), _descriptors()
-    yield
-    for _ in range(300):  # sockets and threads close a turn of the loop later
-        left = [
-            *(repr(task) for task in asyncio.all_tasks() - tasks),
-            *(f"{number} {target}" for number, target in _descriptors() - before),
-        ]
-        if not left:
-            return
-        await asyncio.sleep(0.01)
+    """Afterwards there are no more tasks and open descriptors than before, and no exchange waits
+    for the garbage collector: one that does is never freed if a reload came meanwhile."""
+    tasks, before, circles = asyncio.all_tasks(), _descriptors(), _exchanges()
+    gc.disable()
+    try:
+        yield
+        for _ in range(300):  # sockets and threads close a turn of the loop later
+            left = [
+                *(repr(task) for task in asyncio.all_tasks() - tasks),
+                *(f"{number} {target}" for number, target in _descriptors() - before),
+            ]
+            if not left:
+                left = [f"{_exchanges() - circles} exchanges"] if _exchanges() > circles else []
+            if not left:
+                return
+            await asyncio.sleep(0.01)
+    finally:
+        gc.enable()
     raise AssertionError(f"left open: {left}")
+
+
+def _exchanges() -> int:
+    return sum(type(one) is Exchange for one in gc.get_objects())
 
 
 def _descriptors() -> set[tuple[int, str]]:
