@@ -16,14 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from muxproxy import exchange as words
 from muxproxy.auth import with_user
-from muxproxy.dialects import errors as dialect_errors
 from muxproxy.dialects.paths import Route
 from muxproxy.errors import MuxError, untraced
 from muxproxy.exchange import Ask, Caller, Plan, Target
 from muxproxy.headers import Headers
 from muxproxy.inspection import all_text, inspect
 from muxproxy.proxy import attempts, cascade, learning, wishes
-from muxproxy.proxy.alternatives import alternatives
 from muxproxy.proxy.booking import Booking
 from muxproxy.proxy.caching import Recording
 from muxproxy.proxy.candidates import ceiling, pinned
@@ -31,9 +29,9 @@ from muxproxy.proxy.fields import as_sent
 from muxproxy.proxy.guarding import guard
 from muxproxy.proxy.health import Live
 from muxproxy.proxy.incoming import ClientLeft, Receive, declared_length, read_body, too_large
-from muxproxy.proxy.names import attempts_header
 from muxproxy.proxy.outbound import Outbound, prepare
 from muxproxy.proxy.overload import BodyMemory, Gate
+from muxproxy.proxy.refusing import refuse
 from muxproxy.proxy.relay import Relay, Sink
 from muxproxy.proxy.session import Session, refuse_upgrade
 from muxproxy.proxy.snapshot import Service
@@ -164,14 +162,14 @@ class Exchange:
             else:
                 await attempts.serve(self)
         except MuxError as error:
-            self._refuse(error)
+            refuse(self, error)
         except ClientLeft:
             self.left = True
         except asyncio.CancelledError:
             self._interrupted()
         except Exception:
             proxy.log.exception("an exchange failed", extra={"id": self.booking.public_id})
-            self._refuse(MuxError("internal_error", "muxproxy failed; its log says why"))
+            refuse(self, MuxError("internal_error", "muxproxy failed; its log says why"))
         finally:
             self._settle()
             self.give_back()
@@ -188,7 +186,7 @@ class Exchange:
         which runs rarely, and never for what was in flight during a reload (`off_loop` freezes)."""
         if self.error is not None:
             untraced(self.error)
-        self.relay = self.error = self.task = None
+        self.relay = self.error = self.task = self.cascade = None
 
     @property
     def memory(self) -> BodyMemory:
@@ -344,35 +342,7 @@ class Exchange:
         if self.relay is not None and self.relay.started:
             self.relay.stop(words.ERROR, error)
         else:
-            self._refuse(error)
-
-    def _refuse(self, error: MuxError) -> None:
-        """Answer in the caller's dialect, if nothing was answered yet."""
-        self.error = error
-        self.proxy.metrics.errors[error.code] += 1
-        if self.relay is not None and self.relay.started:
-            self.relay.stop(words.ERROR, error)
-            return
-        if self.sink.gone:
-            return
-        if error.code == "budget_exceeded":
-            error.details["alternatives"] = alternatives(self)
-        dialect = self.ask.dialect if self.ask is not None else self.route.dialect
-        body = dialect_errors.render(dialect, error, self.booking.public_id)
-        self.status = error.status
-        self.sink.start(
-            error.status,
-            [
-                *dialect_errors.headers(error),
-                (b"content-length", b"%d" % len(body)),
-                *self.booking.headers(self.plan, self.target),
-                *(attempts_header(self.attempts, self.told) if self.told else ()),
-                *self.extra,
-            ],
-        )
-        if self.scope["method"] != "HEAD":
-            self.sink.write(body)
-        self.sink.end()
+            refuse(self, error)
 
     def _settle(self) -> None:
         """Usage -> cost -> receipt -> metrics: synchronous, nothing in it to cancel."""
