@@ -17,7 +17,7 @@ import msgspec
 from muxproxy import exchange as words
 from muxproxy.config.strategies import Strategy
 from muxproxy.dialects.translators import translator
-from muxproxy.errors import MuxError
+from muxproxy.errors import MuxError, untraced
 from muxproxy.exchange import Ask, Target
 from muxproxy.headers import Headers
 from muxproxy.money import dollars
@@ -162,6 +162,7 @@ class Cascade:
         except MuxError as error:
             if x.left:
                 raise
+            untraced(error)
             x.error = error
             held.failed = error.code
         finally:
@@ -229,6 +230,7 @@ class Cascade:
         except MuxError as error:
             if x.left or gate.opened:
                 raise
+            untraced(error)
             x.error, why = error, error.code
         finally:
             x.sink = self._sink

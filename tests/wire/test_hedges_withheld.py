@@ -270,11 +270,11 @@ async def test_books_that_fail_stop_the_second_and_not_the_first(
     async with nothing_left(), stack(tmp_path, yaml(), providers=providers()) as proxy:
         ledger = proxy.runtime.ledger
         real = ledger.hold
-        error = MuxError("ledger_unavailable", "no")
 
         def failing(hold: Hold) -> asyncio.Future[None] | None:
             if hold.provider == "first":
                 return real(hold)
+            error = MuxError("ledger_unavailable", "no")
             if not later:
                 raise error
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
