@@ -197,11 +197,11 @@ async def test_a_peer_that_reads_nothing_is_given_up(authority: Authority) -> No
 
 async def test_a_peer_that_takes_its_time_is_not(authority: Authority) -> None:
     app = Sender(300_000)
-    async with facing(app, QUICK, authority) as (_door, peer):
+    async with facing(app, DoorLimits(linger=0.02, send_timeout=1.0), authority) as (_, peer):
         peer.credit = False
         peer.send(get(1))
-        for _ in range(25):
-            await asyncio.sleep(0.05)
+        for _ in range(20):
+            await asyncio.sleep(0.1)
             peer.send(*(raw(8, 0, s, (16384).to_bytes(4, "big")) for s in (0, 1)))
         seen = await peer.read(1)
         assert (len(seen.bodies[1]), seen.resets) == (app.sent, {})
