@@ -274,11 +274,10 @@ async def test_books_that_fail_stop_the_second_and_not_the_first(
         def failing(hold: Hold) -> asyncio.Future[None] | None:
             if hold.provider == "first":
                 return real(hold)
-            error = MuxError("ledger_unavailable", "no")
             if not later:
-                raise error
+                raise MuxError("ledger_unavailable", "no")
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            waiter.set_exception(error)
+            waiter.set_exception(MuxError("ledger_unavailable", "no"))
             return waiter
 
         ledger.hold = failing  # type: ignore[method-assign]
