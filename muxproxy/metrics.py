@@ -79,6 +79,7 @@ class Metrics:
         "bytes_in",
         "bytes_out",
         "errors",
+        "examples",
         "explored",
         "feedback",
         "hedges",
@@ -104,6 +105,7 @@ class Metrics:
         # second attempts by what became of them, and those that were due but not made, by why
         self.hedges: defaultdict[str, int] = defaultdict(int)
         self.hedges_withheld: defaultdict[str, int] = defaultdict(int)
+        self.examples: defaultdict[str, int] = defaultdict(int)  # chosen, or why they were not
         self.sticky_turns = 0  # kept where their conversation began, not where the strategy said
         self.sticky_cached_tokens = 0  # that such turns read from the provider's prompt cache
         self.feedback = 0  # ratings taken

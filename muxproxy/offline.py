@@ -57,6 +57,8 @@ def proxy(
 class _Clock:
     """The ledger's ids, and no ledger."""
 
+    path = ""
+
     def next_id(self) -> int:
         return int(time.time() * 1000) << 20
 

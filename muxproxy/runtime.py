@@ -176,8 +176,10 @@ class Runtime:
             await self._proxy.exchange_log.aclose()
         if self._upstreams is not None:
             await self._upstreams.aclose()
-        if self._proxy is not None and self._proxy.cache is not None:
-            self._proxy.cache.file.close()
+        if self._proxy is not None:
+            self._proxy.examples.close()
+            if self._proxy.cache is not None:
+                self._proxy.cache.file.close()
         if self._ledger is not None:
             await self._ledger.aclose()
 

@@ -42,6 +42,8 @@ from muxproxy.config.resilience import (
     RuleCache,
     RuleTimeouts,
 )
+from muxproxy.config.strategies import ExampleRoute as ExampleRoute  # noqa: PLC0414 (documented)
+from muxproxy.config.strategies import Examples as Examples  # noqa: PLC0414 (documented)
 from muxproxy.config.strategies import Routing, Strategy
 
 

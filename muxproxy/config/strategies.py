@@ -6,11 +6,40 @@ from typing import Literal, get_args
 
 import msgspec
 
-from muxproxy.config.marks import Share, Strict
+from muxproxy.config.marks import Duration, Share, Strict
 
 Judge = Literal["finish", "refusal", "empty", "repetition", "json", "tools", "logprobs"]
 Learn = Literal["off", "features", "text"]
 JUDGES: tuple[Judge, ...] = get_args(Judge)
+
+
+class ExampleRoute(Strict, frozen=True, kw_only=True):
+    """Prompts like these go there."""
+
+    to: str
+    """`cheap`, `strong` or one of `models` of the alias, as written there."""
+    utterances: list[str]
+    """Prompts as callers would write them; some five to fifty."""
+
+
+class Examples(Strict, frozen=True, kw_only=True):
+    """Prompts are compared with example prompts by their embeddings."""
+
+    embeddings: str
+    """The provider/model that embeds, of an `openai` or `gemini` provider."""
+    routes: list[ExampleRoute]
+    """Each with its example prompts; the most similar one decides."""
+    timeout: Duration = "150ms"
+    """How long a call waits for its embedding; then the classifier decides."""
+    threshold: float = 0.35
+    """The least cosine similarity, -1..1; below it the classifier decides. What is near differs
+    from model to model: `muxproxy explain` and the reasons tell the figures."""
+    nearest: int = 3
+    """A route's similarity is the mean of so many of its most similar utterances."""
+    dimensions: int | None = None
+    """Shorter vectors, where the model can make them: compared faster; null: as they come."""
+    prompts: int = 10_000
+    """Embeddings of so many prompts are kept in the file, by the SHA-256 of the text; 0: none."""
 
 
 class Strategy(Strict, frozen=True, kw_only=True):
@@ -38,6 +67,8 @@ class Strategy(Strict, frozen=True, kw_only=True):
     """hybrid: scores this near to the threshold ask the cheap model first and judge its answer."""
     counts: dict[str, float] = msgspec.field(default_factory=dict)
     """heuristic: what each count adds to the score; empty: the built-in weights."""
+    examples: Examples | None = None
+    """semantic: route by example prompts; the classifier decides where that cannot be done."""
     judges: list[Judge] = msgspec.field(default_factory=lambda: list(JUDGES))
     """cascade: what a cheap answer is looked at for; any that finds fault sends the call on."""
     agree: str | None = None

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import urlsplit
 
-from muxproxy.config import units, when
+from muxproxy.config import examples, units, when
 from muxproxy.config.bounds import bounds, has_terms
 from muxproxy.config.faults import nearest, suggestion
 from muxproxy.config.model import Config, Listen, Rule
@@ -91,6 +91,8 @@ class References:
                     self.check(name, at)
             if isinstance(spec, Strategy):
                 _strategy(spec, path, self._notes)
+                if spec.examples is not None:
+                    examples.examine(spec, path, self._config.providers, self._notes)
                 _learning(spec, self._config.routing.learn, path, self._notes)
             elif isinstance(spec, list) and not spec:
                 self._notes.fault(path, "an empty list serves nobody", "name a provider/model")

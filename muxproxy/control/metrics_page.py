@@ -99,6 +99,12 @@ def _requests(metrics: Metrics) -> Iterator[Metric]:
     for name, count in metrics.hedges_withheld.items():
         withheld.add_metric([name], count)
     yield from (hedges, withheld)
+    examples = CounterMetricFamily(
+        "muxproxy_examples", "Calls routed by example prompts, or why not.", labels=["outcome"]
+    )
+    for name, count in metrics.examples.items():
+        examples.add_metric([name], count)
+    yield examples
     yield CounterMetricFamily(
         "muxproxy_sticky_turns",
         "Calls kept at the model of their conversation against the strategy's choice.",

@@ -21,6 +21,7 @@ from muxproxy.metrics import Metrics
 from muxproxy.proxy.balancing import StickyKeys
 from muxproxy.proxy.cachewatch import CacheWatch
 from muxproxy.proxy.caching import Cache, cache_for
+from muxproxy.proxy.examples import Examples
 from muxproxy.proxy.health import Health
 from muxproxy.proxy.overload import BodyMemory, Gate
 from muxproxy.proxy.relay import Sink
@@ -68,6 +69,7 @@ class Proxy:
         server = snapshot.config.server
         self.bodies = BodyMemory(size(server.max_body_memory))
         self.cache: Cache | None = None  # where a rule wants one
+        self.examples = Examples(ledger.path)
         self.seed = secrets.token_bytes(16)  # of what is drawn by chance
         self.sticky_keys = StickyKeys()
         self.gate: Gate | None = None
@@ -83,11 +85,14 @@ class Proxy:
         self.exchange_log = ExchangeLog(log)
         self.max_body = max_body
 
+    dry = False  # explain asks nobody
+
     def adopt(self, snapshot: Snapshot) -> None:
         """New exchanges run on this from now on; figures, circuits and the cache go on."""
         self.snapshot = snapshot
         self.health.configure(breakers(snapshot.config))
         self.cache = cache_for(snapshot.config, self.ledger.path, self.cache)
+        self.examples.adopt(snapshot.config)
 
     @property
     def passes_without_ledger(self) -> bool:

@@ -303,12 +303,14 @@ class _Dry:
         self.snapshot = proxy.snapshot
         self.upstreams = _NoUpstreams()
         self.ledger = _NoBooks(proxy.ledger.next_id())
+        self.dry = True
         self.now = self.ledger.id / (1 << 20) / 1000
         self.budgets = _PeekingBudgets(proxy.budgets)
         self.limits = _PeekingLimits(proxy.limits)
         self.headroom = proxy.headroom
         self.health = proxy.health
         self.conversations = proxy.conversations
+        self.examples = proxy.examples
         self.bodies = proxy.bodies
         self.counter = proxy.counter
         self.metrics = Metrics()

@@ -21,7 +21,7 @@ from muxproxy.errors import MuxError, untraced
 from muxproxy.exchange import Ask, Caller, Plan, Target
 from muxproxy.headers import Headers
 from muxproxy.inspection import all_text, inspect
-from muxproxy.proxy import attempts, cascade, learning, wishes
+from muxproxy.proxy import attempts, cascade, examples, learning, wishes
 from muxproxy.proxy.booking import Booking
 from muxproxy.proxy.caching import Recording
 from muxproxy.proxy.candidates import ceiling, pinned
@@ -243,6 +243,8 @@ class Exchange:
             raise MuxError("denied_by_rule", self.plan.deny)
         if ask.cascade_config is not None and self.plan.strategy is None:
             self.plan.reason += "; cascade_config: no alias with a cheap and a strong side"
+        if self.plan.strategy == "semantic":
+            await examples.choose(self)
         if self.plan.sticks:
             self.stay = stay(self)
         if self.proxy.budgets.guard is not None:

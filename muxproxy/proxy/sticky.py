@@ -66,6 +66,18 @@ class Stay:
             metrics.sticky_cached_tokens += tap.usage.cache_read or 0
 
 
+def settled(x: Exchange) -> bool:
+    """Whether this conversation began somewhere already, and will stay there."""
+    plan, ask = x.plan, x.ask
+    assert plan is not None and ask is not None
+    if not plan.sticks or (isinstance(plan.spec, Strategy) and not plan.spec.sticky):
+        return False
+    conversation = conversation_of(x)
+    if conversation is None:
+        return False
+    return x.proxy.conversations.find(conversation + (ask.model or "").encode()) in plan.candidates
+
+
 def stay(x: Exchange) -> Stay | None:
     """Put the candidate of this conversation first, where a strategy or a text chose."""
     plan, ask = x.plan, x.ask

@@ -106,7 +106,10 @@ class Strategies:
         if name == "hybrid":
             return self._hybrid(alias, spec, pools, context, scored)
         threshold = self._threshold(name, spec)
-        return _by_threshold(name, alias, threshold, pools, scored.score, scored.reason)
+        found = _by_threshold(name, alias, threshold, pools, scored.score, scored.reason)
+        if spec.examples is not None and pools.listed:  # further routes: last, unless one is like
+            return msgspec.structs.replace(found, candidates=(*found.candidates, *pools.listed))
+        return found
 
     def _threshold(self, name: str, spec: Strategy) -> float:
         """The alias's own; else what the training of the weights found."""

@@ -1,6 +1,7 @@
 """OpenAI chat completions, legacy completions, embeddings and model lists."""
 
 import base64
+import re
 import struct
 from random import Random
 from typing import Any
@@ -21,6 +22,7 @@ MODELS = (
 )
 _FINISH = {"stop": "stop", "length": "length", "tool": "tool_calls"}
 _DIMENSIONS = 32
+_WORD = re.compile(r"\w+")
 _PADDING = "abcdefghijklmnopqrstuvwxyz012345"
 
 
@@ -205,6 +207,17 @@ def vector(seed: str, dimensions: int) -> list[float]:
     return list(struct.unpack(f"<{dimensions}f", packed))
 
 
+def likeness(model: str, text: str, dimensions: int) -> list[float]:
+    """A unit vector that is near to those of texts with the same words, in whatever order."""
+    total = [0.0] * dimensions
+    for word in _WORD.findall(text.lower()) or [text]:
+        for at, value in enumerate(vector(digest(model, word), dimensions)):
+            total[at] += value
+    norm = sum(value * value for value in total) ** 0.5 or 1.0
+    packed = struct.pack(f"<{dimensions}f", *(value / norm for value in total))
+    return list(struct.unpack(f"<{dimensions}f", packed))
+
+
 def embeddings(ask: Ask, counts: Counts | None, headers: Headers) -> Answer:
     given = ask.body.get("input", "")
     items = given if isinstance(given, list) else [given]
@@ -214,7 +227,7 @@ def embeddings(ask: Ask, counts: Counts | None, headers: Headers) -> Answer:
     dimensions = asked if isinstance(asked, int) and 0 < asked <= 8192 else _DIMENSIONS
     rows: list[dict[str, Any]] = []
     for index, item in enumerate(items):
-        found: list[float] | str = vector(digest(ask.model, str(item)), dimensions)
+        found: list[float] | str = likeness(ask.model, str(item), dimensions)
         if ask.body.get("encoding_format") == "base64":
             found = base64.b64encode(struct.pack(f"<{dimensions}f", *found)).decode()
         rows.append({"object": "embedding", "index": index, "embedding": found})

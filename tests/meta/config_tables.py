@@ -32,6 +32,8 @@ PLACES = {
     "Probe": "`providers.NAME.probe:`",
     "Breaker": "`providers.NAME.breaker:`",
     "Strategy": "`models:`, a strategy",
+    "Examples": "`models.NAME.examples:`",
+    "ExampleRoute": "`models.NAME.examples.routes:`, each",
     "Routing": "`routing:`",
     "Rule": "`rules:`, each",
     "Hedge": "`rules.hedge:`",
