@@ -210,6 +210,6 @@ async def test_a_caller_that_leaves_between_attempts_ends_them(tmp_path: Path) -
     retry = "retry: {same: 1}"
     async with nothing_left(), stack(tmp_path, PAIR, providers=providers(retry)) as proxy:
         proxy.sim.script(model="a", status=429, retry_after=20)
-        await fetch(proxy.port, "/v1/chat/completions", CHAT, leave_after=0.2)
+        await fetch(proxy.port, "/v1/chat/completions", CHAT, leave_after=1.5)
         (receipt,) = await balanced(proxy, 1)
         assert (receipt.end, receipt.cost, receipt.attempts) == ("client_left", 0, 1)

@@ -159,4 +159,4 @@ async def test_kill_9_keeps_what_was_answered(tmp_path: Path) -> None:
     rows = {row["id"]: row["feedback"] for row in calls(tmp_path)}
     assert [rows[id] for id in ids] == [0.25, 0.75]
     table = command("calls", "--config", str(tmp_path / "muxproxy.yaml")).stdout
-    assert "finished, rated 0.75" in table
+    assert ", rated 0.75" in table  # it may have died before the receipt was written
