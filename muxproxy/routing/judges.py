@@ -27,7 +27,10 @@ _HEDGING = re.compile(
     re.I,
 )
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
-_CHOICE = re.compile(r"(?:answer(?: is)?:?|^)\s*\(?([A-J])\b", re.I | re.M)
+# "The answer is (B)", "**B**", "C) because", a line that is but a letter; not "I am" or "A cat".
+_CHOICE = re.compile(
+    r"\b[Aa]nswer(?: is)?:?\s*\**\(?([A-J])\b(?!')|^\s*\**\(?([A-J])(?:[).:]|\**\s*$)", re.M
+)
 _FENCE = re.compile(r"^\s*```\w*\n(.*?)\n?```\s*$", re.S)
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "object": dict,
@@ -230,7 +233,7 @@ def gist(text: str) -> str:
         return json.dumps(value, sort_keys=True)
     choices = _CHOICE.findall(text)
     if choices:
-        return str(choices[-1]).upper()
+        return "".join(choices[-1])
     numbers = _NUMBER.findall(text)
     if numbers:
         return format(float(numbers[-1].replace(",", "")), "g")

@@ -387,11 +387,14 @@ def _restrict(plan: Plan, allowed: tuple[str, ...], asked: str | None) -> None:
     if may(asked) or may(plan.alias):
         return
     kept = []
-    for target in plan.candidates:
+    judged = 0  # of the first ones, whose answers are judged, so many are left
+    for at, target in enumerate(plan.candidates):
         # A pinned provider, or a body passed through unread, keeps the name that was asked for.
         name = target.model if target.model is not None else asked
         if name is None or may(name) or may(f"{target.provider}/{name}"):
             kept.append(target)
+            judged += at < plan.judged
     if not kept:
         raise MuxError("forbidden", "this key may not use that model")
     plan.candidates = tuple(kept)
+    plan.judged = judged if judged < len(kept) else 0  # nobody is left to go on to

@@ -275,3 +275,71 @@ def test_a_provider_that_is_muxproxy_itself(listen: str, url: str, circle: bool)
     providers = f"providers: {{a: {{dialect: openai, base_url: '{url}'}}}}"
     report = check(f"listen: '{listen}'\n{providers}\n", "f", {})
     assert any("in circles" in str(fault) for fault in report.faults) is circle
+
+
+EXAMPLES = """providers: {openai: {dialect: openai, base_url: https://api.openai.com/v1, api_key: k}}
+models:
+  auto:
+    strategy: %s
+    cheap: openai/small
+    strong: openai/large
+    examples:
+      embeddings: %s
+      threshold: %s
+      routes: %s
+"""
+ROUTES = "[{to: openai/large, utterances: [prove it]}, {to: openai/small, utterances: [say hello]}]"
+
+
+@pytest.mark.parametrize(
+    ("strategy", "embeddings", "threshold", "routes", "told"),
+    [
+        (
+            "heuristic",
+            "openai/embed",
+            "0.3",
+            ROUTES,
+            "models.auto.examples: these are for strategy: semantic",
+        ),
+        (
+            "semantic",
+            "opanai/embed",
+            "0.3",
+            ROUTES,
+            "examples.embeddings: opanai/embed is no provider/model of this file (did you mean openai?)",
+        ),
+        (
+            "semantic",
+            "openai/embed",
+            "1.3",
+            ROUTES,
+            "examples.threshold: expected a cosine from -1 to 1",
+        ),
+        ("semantic", "openai/embed", "0.3", "[]", "examples.routes: an empty list routes nothing"),
+        (
+            "semantic",
+            "openai/embed",
+            "0.3",
+            "[{to: openai/huge, utterances: [x y]}]",
+            "routes[0].to: openai/huge is not among the models of this alias",
+        ),
+        (
+            "semantic",
+            "openai/embed",
+            "0.3",
+            "[{to: openai/large, utterances: []}]",
+            "routes[0].utterances: an empty list is like nothing",
+        ),
+        (
+            "semantic",
+            "openai/embed",
+            "0.3",
+            ROUTES.replace("say hello", "prove it"),
+            "routes[1].utterances[0]: is in routes[0] as well",
+        ),
+    ],
+)
+def test_examples_that_cannot_be(strategy, embeddings, threshold, routes, told):
+    found = errors(EXAMPLES % (strategy, embeddings, threshold, routes))
+    assert len(found) == 1 and told in found[0], found
+    assert errors(EXAMPLES % ("semantic", "openai/embed", "0.3", ROUTES)) == []

@@ -74,6 +74,10 @@ def test_faults(said, wanted, why):
         ('```json\n{"reasoning": "x 3", "answer": "18"}\n```', "18.0", True),
         ("The answer is (C).", "C", True),
         ("Answer: A", "Answer: B", False),
+        ("B) because it is", "The answer is **B**", True),
+        ("I think it is Paris", "I think it is Rome", False),
+        ("A cat sat there", "A dog ran home", False),
+        ("Answer: I'm not sure", "The answer is I.", False),
         ("Hello, World", "hello world", True),
     ],
 )

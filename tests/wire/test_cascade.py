@@ -210,3 +210,29 @@ async def test_a_caller_that_leaves_stops_the_judge_too(tmp_path: Path) -> None:
         task.cancel()
         await balanced(proxy, 2)
         assert models(proxy) == ["mini", "rater"]
+
+
+@pytest.mark.parametrize(
+    ("models", "called"),
+    [("mini, large", ["mini", "large"]), ("large", ["large"]), ("mini", ["mini"])],
+)
+async def test_a_key_that_may_use_one_side_only(
+    tmp_path: Path, models: str, called: list[str]
+) -> None:
+    """What is judged are the cheap ones that are left, not whoever stands first."""
+    keys = f"""
+auth: {{mode: keys}}
+keys: [{{name: k, value: mux-key-1234567890, models: [{models}]}}]
+defaults: {{model: auto}}
+"""
+    async with nothing_left(), stack(tmp_path, YAML + keys, providers=PROVIDERS) as proxy:
+        proxy.sim.script(text=SORRY, model="mini")
+        body = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 50}
+        answer = await proxy.post(
+            "/v1/chat/completions", body, {"authorization": "Bearer mux-key-1234567890"}
+        )
+        assert answer.status == 200
+        assert [
+            json.loads(seen.body or b"{}").get("model") for seen in proxy.sim.requests
+        ] == called
+        await balanced(proxy, len(called))

@@ -161,9 +161,9 @@ async def test_embeddings_that_fail_leave_it_to_the_classifier(
 
 
 async def test_slow_ones_are_not_waited_for(tmp_path: Path) -> None:
-    yaml = YAML.replace("timeout: 10s", "timeout: 50ms")
+    yaml = YAML.replace("timeout: 10s", "timeout: 400ms")
     async with nothing_left(), stack(tmp_path, yaml, providers=PROVIDERS) as proxy:
-        proxy.sim.script(ttft="500ms", model="embed")
+        proxy.sim.script(ttft="1500ms", model="embed")
         answer = await ask(proxy, PROOF)
         assert "embeddings are slow" in (await proxy.receipt(answer)).reason
         assert asked(proxy) == ["embed 5", "mini"]
@@ -192,7 +192,7 @@ async def test_a_caller_that_leaves_ends_its_embedding(tmp_path: Path) -> None:
         await ask(proxy, PROOF)
         proxy.sim.script(ttft="30s", model="embed")
         body = {"model": "auto", "messages": [{"role": "user", "content": OFF}]}
-        gone = await fetch(proxy.port, "/v1/chat/completions", body, leave_after=0.3)
+        gone = await fetch(proxy.port, "/v1/chat/completions", body, leave_after=1.0)
         assert gone.status == 0
         await quiet(proxy)
         await flying(proxy, 0)
@@ -228,6 +228,40 @@ async def test_explain_asks_nobody(tmp_path: Path) -> None:
         await ask(proxy, PROOF)
         told = (await proxy.post("/v1/explain", want)).json()
         assert "examples: like one/large" in told["plan"]["reason"]
+
+
+async def test_a_provider_of_another_format_embeds_too(tmp_path: Path) -> None:
+    yaml = YAML.replace("vec/embed", "gem/embed").replace("vec/*", "gem/*").replace("0.5", "0.2")
+    gemini = PROVIDERS + '  gem: {dialect: gemini, base_url: "SIM", api_key: k4}\n'
+    async with nothing_left(), stack(tmp_path, yaml, providers=gemini) as proxy:
+        answer = await ask(proxy, PROOF)
+        assert "examples: like one/large" in (await proxy.receipt(answer)).reason
+        paths = [seen.path for seen in proxy.sim.requests]
+        assert all("/models/embed:" in path for path in paths[:-1]) and len(paths) == 3
+        await balanced(proxy, 3)
+
+
+async def test_vectors_of_another_length_are_of_no_use(tmp_path: Path) -> None:
+    async with nothing_left(), stack(tmp_path, YAML, providers=PROVIDERS) as proxy:
+        await ask(proxy, PROOF)
+        vector = {"object": "embedding", "index": 0, "embedding": [1.0, 0.0]}
+        proxy.sim.script(body=json.dumps({"data": [vector]}), model="embed")
+        answer = await ask(proxy, OFF)
+        assert asked(proxy)[3:] == ["embed 1", "mini"]
+        assert "so the classifier decided" in (await proxy.receipt(answer)).reason
+        await balanced(proxy, 5)
+
+
+async def test_whose_circuit_is_open_is_not_asked(tmp_path: Path) -> None:
+    open_soon = PROVIDERS.replace("api_key: k3", "api_key: k3, breaker: {failures: 1}")
+    async with nothing_left(), stack(tmp_path, YAML, providers=open_soon) as proxy:
+        await ask(proxy, PROOF)
+        proxy.sim.script(status=500, model="embed")
+        await ask(proxy, OFF)
+        answer = await ask(proxy, f"{OFF} again")
+        assert "examples: circuit open" in (await proxy.receipt(answer)).reason
+        assert asked(proxy)[3:] == ["embed 1", "mini", "mini"]
+        await balanced(proxy, 6)
 
 
 async def test_many_at_once_embed_the_examples_once(tmp_path: Path) -> None:
