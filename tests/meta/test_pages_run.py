@@ -84,8 +84,10 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
     demo.started = processes.append  # type: ignore[attr-defined]
     yield demo
     for process in processes:
+        ended = process.poll()
         process.terminate()
-        process.communicate(timeout=15)
+        _, log = process.communicate(timeout=15)
+        print(f"exit code before the end: {ended}\n{log}")  # shown where the test failed
 
 
 def steps(page: str) -> list[tuple[str, list[str]]]:
