@@ -170,7 +170,8 @@ class Relay:
         if not self.started:
             self._start()
         self.bytes_out += len(data)
-        self._last = data
+        # Of a read that is but a line break, what stood before it tells whether an event is whole.
+        self._last = data if len(data) > 3 else self._last[-4:] + data
         self._sink.write(data)
 
     def end(self) -> None:
