@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import uvloop
@@ -19,6 +20,13 @@ _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """The product runs on uvloop."""
     return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(autouse=True)
+def thaw() -> Iterator[None]:
+    """A reload freezes what is there: in a server that is one snapshot, here all tests so far."""
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

@@ -139,8 +139,9 @@ def code_in(body: dict[str, Any], dialect: str) -> str:
 async def nothing_left() -> AsyncIterator[None]:
     """Afterwards there are no more tasks and open descriptors than before, and no exchange waits
     for the garbage collector: one that does is never freed if a reload came meanwhile."""
-    tasks, before, circles = asyncio.all_tasks(), _descriptors(), _exchanges()
+    tasks, before = asyncio.all_tasks(), _descriptors()
     gc.disable()
+    circles = _exchanges()
     try:
         yield
         for _ in range(300):  # sockets and threads close a turn of the loop later
@@ -148,8 +149,8 @@ async def nothing_left() -> AsyncIterator[None]:
                 *(repr(task) for task in asyncio.all_tasks() - tasks),
                 *(f"{number} {target}" for number, target in _descriptors() - before),
             ]
-            if not left:
-                left = [f"{_exchanges() - circles} exchanges"] if _exchanges() > circles else []
+            if not left and (more := _exchanges() - circles) > 0:
+                left = [f"{more} exchanges"]
             if not left:
                 return
             await asyncio.sleep(0.01)
@@ -159,7 +160,8 @@ async def nothing_left() -> AsyncIterator[None]:
 
 
 def _exchanges() -> int:
-    return sum(type(one) is Exchange for one in gc.get_objects())
+    """Those of the youngest generation: while the collector is off, all that are new."""
+    return sum(type(one) is Exchange for one in gc.get_objects(generation=0))
 
 
 def _descriptors() -> set[tuple[int, str]]:
