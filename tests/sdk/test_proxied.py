@@ -204,7 +204,7 @@ asyncio.run(work())
 
 def by_urllib() -> str:
     request = urllib.request.Request(URL, json.dumps(CHAT).encode(), BEARER)
-    with urllib.request.urlopen(request, timeout=15) as answer:
+    with urllib.request.build_opener().open(request, timeout=15) as answer:
         return content(json.load(answer))
 
 
