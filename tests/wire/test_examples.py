@@ -102,11 +102,16 @@ async def test_what_is_like_nothing_is_for_the_classifier(tmp_path: Path) -> Non
     [
         ("/v1/messages", {"messages": [{"role": "user", "content": PROOF}], "max_tokens": 9}),
         ("/v1/responses", {"input": PROOF, "max_output_tokens": 20}),
+        (
+            "/v1beta/models/auto:generateContent",
+            {"contents": [{"role": "user", "parts": [{"text": PROOF}]}]},
+        ),
     ],
 )
 async def test_callers_of_other_dialects(tmp_path: Path, path: str, body: dict[str, Any]) -> None:
     async with nothing_left(), stack(tmp_path, YAML, providers=PROVIDERS) as proxy:
-        answer = await proxy.post(path, {"model": "auto", **body})
+        named = {} if "/models/" in path else {"model": "auto"}
+        answer = await proxy.post(path, {**named, **body})
         assert answer.status == 200
         assert asked(proxy) == ["embed 5", "embed 1", "large"]
         await balanced(proxy, 3)
@@ -239,6 +244,25 @@ async def test_a_provider_of_another_format_embeds_too(tmp_path: Path) -> None:
         paths = [seen.path for seen in proxy.sim.requests]
         assert all("/models/embed:" in path for path in paths[:-1]) and len(paths) == 3
         await balanced(proxy, 3)
+
+
+@pytest.mark.parametrize("provider", ["vec", "gem"])
+async def test_as_many_dimensions_as_are_set_are_asked_for(tmp_path: Path, provider: str) -> None:
+    gemini = PROVIDERS + '  gem: {dialect: gemini, base_url: "SIM", api_key: k4}\n'
+    yaml = YAML.replace("vec/", f"{provider}/").replace("threshold: 0.5", "threshold: 0.2")
+    short = yaml.replace("nearest: 1", "nearest: 1\n      dimensions: 16")
+    async with nothing_left(), stack(tmp_path, short, providers=gemini) as proxy:
+        await ask(proxy, PROOF)
+        bodies = [json.loads(seen.body) for seen in proxy.sim.requests[:2]]
+        if provider == "gem":
+            bodies = [piece for body in bodies for piece in body.get("requests", [body])]
+        name = "dimensions" if provider == "vec" else "outputDimensionality"
+        assert bodies and all(body[name] == 16 for body in bodies)
+        await balanced(proxy, 3)
+    async with stack(tmp_path, yaml, providers=gemini) as proxy:  # vectors of one length only
+        await ask(proxy, PROOF)
+        assert len(proxy.sim.requests) == 3
+        assert not any("imensionality" in str(seen.body) for seen in proxy.sim.requests)
 
 
 async def test_vectors_of_another_length_are_of_no_use(tmp_path: Path) -> None:
