@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -42,6 +43,9 @@ _AGAIN = 10.0  # seconds until examples that could not be embedded are tried aga
 
 # Refusals of one caller: another may pay for it.
 _ONES_OWN = frozenset({"budget_exceeded", "rate_limited", "forbidden"})
+
+
+_Given = TypeVar("_Given")
 
 
 class _Prepared:
@@ -142,7 +146,7 @@ async def _likeness(x: Exchange, examples: _Prepared) -> Likeness:
         raise BadVectors("no text")
     file, spec = x.proxy.examples.file, examples.spec
     if examples.routes is None:
-        await _prepare(x, examples)
+        await _waited(x, _prepare(x, examples))
     assert examples.routes is not None
     vector = file.get(examples.place, text)
     if vector is None:
@@ -151,12 +155,21 @@ async def _likeness(x: Exchange, examples: _Prepared) -> Likeness:
         _refuse_open(x, examples)
         side = _side(x, examples, [text], f"embeds the prompt of {x.booking.public_id}", True)
         try:
-            (vector,) = await _ask(side, 1)
+            (vector,) = await _waited(x, _ask(side, 1))
         finally:
             x.spent_nano += side.booking.settled_nano
         if spec.prompts:
             file.put(examples.place, text, vector, most=spec.prompts)
     return nearest(vector, examples.routes, spec.nearest)
+
+
+async def _waited(x: Exchange, answer: Coroutine[Any, Any, _Given]) -> _Given:
+    """As `answer`; the time it takes is not muxproxy's own."""
+    began = perf_counter_ns()
+    try:
+        return await answer
+    finally:
+        x.waited_ns += perf_counter_ns() - began
 
 
 def _refuse_open(x: Exchange, examples: _Prepared) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from muxproxy.codec import set_members
@@ -130,8 +129,7 @@ def _ours(exchange: Exchange, service: Service, outbound: Outbound, reply: Reply
     """The headers we add, now that the head is there."""
     booking = exchange.booking
     booking.observe_reply(service, outbound, reply, exchange.caller)
-    overhead = perf_counter_ns() - exchange.accepted_ns - (reply.head_ns - reply.sent_ns)
-    booking.overhead_us = max(overhead // 1000, 0)
+    booking.overhead_us = exchange.overhead_us(reply)
     ours = booking.headers(exchange.plan, exchange.target)
     if exchange.told:
         ours += attempts_header(exchange.attempts, exchange.told)

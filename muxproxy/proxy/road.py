@@ -58,6 +58,7 @@ class Exchange:
         "caller",
         "cascade",
         "deadline_ns",
+        "departed_ns",
         "error",
         "extra",
         "fields",
@@ -87,6 +88,7 @@ class Exchange:
         "terms",
         "told",
         "upload",
+        "waited_ns",
     )
 
     def __init__(
@@ -123,6 +125,8 @@ class Exchange:
         self.relay: Relay | Session | None = None
         self.reply: Reply | None = None
         self.attempts = 0
+        self.departed_ns = 0  # when the first attempt set out
+        self.waited_ns = 0  # for calls beside it, before that
         self.status = 0
         self.error: MuxError | None = None
         self.left = False
@@ -285,6 +289,8 @@ class Exchange:
     def depart(self, service: Service, outbound: Outbound) -> Request:
         """The attempt's request, about to be sent: it is under way from here on."""
         self.attempts += 1
+        if not self.departed_ns:
+            self.departed_ns = perf_counter_ns()
         request = Request(
             method=self.scope["method"].encode(),
             target=outbound.target,
@@ -317,6 +323,16 @@ class Exchange:
             self.booking.attempt_failed(owed=error.sent)
             raise
         return self.reply
+
+    def overhead_us(self, reply: Reply) -> int:
+        """Time spent here until now: not waiting for a provider, be it one that failed, was outrun
+        or whose answer fell short."""
+        alone = self.attempts == 1 and self.cascade is None
+        left = reply.sent_ns if alone else self.departed_ns
+        return (
+            max(perf_counter_ns() - self.accepted_ns - self.waited_ns - (reply.head_ns - left), 0)
+            // 1000
+        )
 
     # -- what may happen meanwhile ----------------------------------------------------------
 

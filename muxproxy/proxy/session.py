@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import MutableMapping
-from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs
 
@@ -240,8 +239,7 @@ async def converse(exchange: Exchange, service: Service, outbound: Outbound, rep
     tap = RealtimeTap() if websocket and _EXTENSIONS not in names else None
     booking.tap = tap if tap is not None else State()
     booking.observe_reply(service, outbound, reply, exchange.caller)
-    overhead = perf_counter_ns() - exchange.accepted_ns - (reply.head_ns - reply.sent_ns)
-    booking.overhead_us = max(overhead // 1000, 0)
+    booking.overhead_us = exchange.overhead_us(reply)
     session = exchange.relay = Session(exchange, tap)
     if hand_over(session, exchange.sink, reply, booking.headers(plan, exchange.target)):
         await session.wait()
