@@ -15,7 +15,8 @@ from muxproxy.ledger.costs import CostQuery
 from muxproxy.ledger.maintenance import open_maintenance
 from muxproxy.ledger.opening import open_writer
 from muxproxy.ledger.reports import Filters, Reader
-from muxproxy.ledger.rows import call_row, dim_id, dim_key, insert_call
+from muxproxy.ledger.rollup import advance_script
+from muxproxy.ledger.rows import Given, Row, call_row, dim_id, dim_key, insert_call
 from tests.ledger.books import RAW, hold, wait
 from tests.ledger.conftest import Open
 from tests.ledger.history import HOUR, NOON, write
@@ -82,10 +83,21 @@ def _fill(path: str) -> None:
     chance = random.Random(2)
     con.execute("PRAGMA synchronous=OFF")
     con.execute("BEGIN")
-    for i in range(COUNT):
-        which, row = chance.choice(rows)
-        con.execute(insert_call(which), ((NOON + i * SPAN // COUNT << 20) + i % 1000, *row[1:]))
+    for begin in range(0, COUNT, 10_000):
+        sorts: dict[Given, list[Row]] = {}
+        for i in range(begin, begin + 10_000):
+            which, row = chance.choice(rows)
+            id = (NOON + i * SPAN // COUNT << 20) + i % 1000
+            sorts.setdefault(which, []).append((id, *row[1:]))
+        for which, some in sorts.items():
+            con.executemany(insert_call(which), some)
     con.execute("COMMIT")
+    # All but the last tenth is rolled up at once; how it is beside calls, the rest shows.
+    (low,) = con.execute("SELECT value FROM meta WHERE key = 'ledger.rolled'").fetchone()
+    for day in range(1, 28):
+        high = NOON + SPAN * day // 30 << 20
+        con.executescript(advance_script(low, high))
+        low = high
     con.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     con.close()
 

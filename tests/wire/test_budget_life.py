@@ -192,7 +192,7 @@ async def test_stop_stream_ends_a_stream_at_the_limit(tmp_path: Path, kind: str)
     """The provider goes on beyond max_tokens; the budget does not."""
     path, body, endings = STOPPED[kind]
     async with stack(tmp_path, budget("$0.0012", stop_stream="true"), providers=PROVIDERS) as proxy:
-        answer = await fetch(proxy.port, path, body, {"x-sim-tokens": "400", "x-sim-pace": "1ms"})
+        answer = await fetch(proxy.port, path, body, {"x-sim-tokens": "4000", "x-sim-pace": "1ms"})
         assert answer.status == 200
         assert not answer.broken
         (receipt,) = await balanced(proxy, 1)
@@ -206,7 +206,7 @@ async def test_stop_stream_ends_a_stream_at_the_limit(tmp_path: Path, kind: str)
 async def test_a_stopped_stream_is_whole_to_its_sdk(tmp_path: Path, kind: str) -> None:
     path, body, _ = STOPPED[kind]
     async with stack(tmp_path, budget("$0.0012", stop_stream="true"), providers=PROVIDERS) as proxy:
-        fast = {"x-sim-tokens": "400", "x-sim-pace": "1ms"}
+        fast = {"x-sim-tokens": "4000", "x-sim-pace": "1ms"}
         answer = await fetch(proxy.port, path, body, fast)
     clients = Clients()
     if kind == "chat":
@@ -229,7 +229,7 @@ async def test_a_translated_stream_is_stopped_too(tmp_path: Path, provider: str)
     yaml = budget("$0.0012", stop_stream="true")
     async with stack(tmp_path, yaml, providers=PROVIDERS) as proxy:
         body = {**CHAT, "model": f"{provider}/dear", "stream": True}
-        answer = await fetch(proxy.port, PATH, body, {"x-sim-tokens": "400", "x-sim-pace": "1ms"})
+        answer = await fetch(proxy.port, PATH, body, {"x-sim-tokens": "4000", "x-sim-pace": "1ms"})
         (receipt,) = await balanced(proxy, 1)
         assert "stop_stream" in receipt.edits
         assert receipt.usage is not None and receipt.usage.output_total < 100
@@ -239,7 +239,7 @@ async def test_a_translated_stream_is_stopped_too(tmp_path: Path, provider: str)
 
 async def test_a_stopped_stream_tells_the_usage_that_is_booked(tmp_path: Path) -> None:
     yaml = budget("$0.0012", stop_stream="true")
-    fast = {"x-sim-tokens": "400", "x-sim-pace": "1ms"}
+    fast = {"x-sim-tokens": "4000", "x-sim-pace": "1ms"}
     async with stack(tmp_path, yaml, providers=PROVIDERS) as proxy:
         body = {**CHAT, "stream": True, "stream_options": {"include_usage": True}}
         chat = await fetch(proxy.port, PATH, body, fast)
