@@ -16,7 +16,9 @@ import re
 from bisect import bisect_right
 from zlib import crc32
 
-VERSION = 1
+from muxproxy.routing import meanings
+
+VERSION = 2
 # Characters looked at: the beginning holds the task, the end holds the question.
 HEAD = 3000
 TAIL = 1000
@@ -39,6 +41,11 @@ _CODE = re.compile(
     r"```|\[PYTHON\]|\bdef \w+\(|\bclass \w+[:({]|#include|\bSELECT\b.{1,80}\bFROM\b|"
     r"\bfunction\s*\w{0,40}\(|\bpublic \w+ \w+|\bimport \w+|</\w+>|\breturn \w+;|;\s*\n"
 )
+# Without one of these there is no match, and looking for them is many times faster.
+_CODE_NEEDS = (
+    "```", "[PYTHON]", "def ", "class ", "#include", "SELECT", "function", "public ", "import ",
+    "</", "return ",
+)  # fmt: skip
 _NUMBER = re.compile(r"\d+(?:[.,/:]\d+)*")
 _ASKED = re.compile(
     r"\bhow (?:many|much|long|old|far|tall|fast|often)\b|\bwhat is\b|\bfind\b", re.I
@@ -102,19 +109,27 @@ SHAPE: tuple[tuple[str, tuple[int, ...]], ...] = (
     ("quotes", _FEW),
 )
 
+FACTS = len(SHAPE) + 1 + meanings.COLUMNS
+
 Indices = list[int]
 
 
 class Read:
-    """What `read` found. `words` share one norm, `shape` counts fully."""
+    """What `read` found. `words` share one norm, `shape` counts fully; `values` are those of SHAPE,
+    `facts` (FACTS whole numbers) they, the form and what the words mean."""
 
-    __slots__ = ("form", "shape", "values", "words")
+    __slots__ = ("facts", "form", "shape", "words")
 
-    def __init__(self, form: int, words: Indices, shape: Indices, values: list[int]) -> None:
+    def __init__(self, form: int, words: Indices, shape: Indices, facts: list[int]) -> None:
         self.form = form
         self.words = words
         self.shape = shape
-        self.values = values
+        self.facts = facts
+
+    @property
+    def values(self) -> list[int]:
+        """The counts, in the order of SHAPE."""
+        return self.facts[: len(SHAPE)]
 
 
 def bounded(text: str) -> str:
@@ -145,7 +160,7 @@ def read(text: str, bits: int) -> Read:
         for h in slots[: bisect_right(steps, value)]:
             shape.append(h & mask)
             shape.append((h >> high) ^ salt & mask)
-    return Read(form, hashed, shape, values)
+    return Read(form, hashed, shape, [*values, form, *meanings.of(single)])
 
 
 _SALT = tuple(crc32(b"form %d" % i) for i in range(len(FORMS)))
@@ -164,7 +179,7 @@ def _shape(text: str, whole: int, words: list[bytes]) -> tuple[list[int], int]:
     numbers = _NUMBER.findall(text)
     total = max(len(words), 1)
     letters = sum(map(len, words))
-    marks = len(_CODE.findall(text))
+    marks = len(_CODE.findall(text)) if _may_be_code(text) else 0
     capitals = sum(map(str.isupper, text)) if len(text) < 600 else sum(map(str.isupper, text[:600]))
     values = [
         whole,
@@ -198,6 +213,12 @@ def _shape(text: str, whole: int, words: list[bytes]) -> tuple[list[int], int]:
         count('"') + count("“"),
     ]
     return values, _form(text, labels, marks, numbers, values)
+
+
+def _may_be_code(text: str) -> bool:
+    if ";" in text and "\n" in text:
+        return True
+    return any(map(text.__contains__, _CODE_NEEDS))
 
 
 def _form(text: str, labels: set[str], marks: int, numbers: list[str], values: list[int]) -> int:

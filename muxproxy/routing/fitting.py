@@ -1,5 +1,6 @@
 """Fitting the classifier to labelled prompts, in plain Python: ridge regression of the gain by
-conjugate gradients, starting from weights that are already good. Nothing in it is random."""
+conjugate gradients, starting from weights that are already good. The forest stays as it is; what
+is fitted is what it leaves. Nothing in it is random."""
 
 from __future__ import annotations
 
@@ -52,9 +53,9 @@ def fit(
     whole = array("b", (max(-_MOST, min(_MOST, round(v / scale))) for v in values))
     header = Header(
         bits=head.bits, scale=scale, bias=mean - centre, shape=head.shape, steps=(0.0, 1.0),
-        training=training,
+        need=head.need, leaf=head.leaf, roots=head.roots, nodes=head.nodes, training=training,
     )  # fmt: skip
-    found = Weights(header, whole)
+    found = Weights(header, whole, base.trees)
     seen = sorted(found.gain(read) for read in reads)
     header.steps = _steps(seen)
     return found

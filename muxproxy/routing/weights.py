@@ -16,10 +16,12 @@ from operator import itemgetter
 
 import msgspec
 
-from muxproxy.routing import features
+from muxproxy.routing import features, forest
+from muxproxy.routing.forest import Forest
 
-MAGIC = b"MUXROUTE1\n"
+MAGIC = b"MUXROUTE2\n"
 _LARGEST = 22  # bits; a file that asks for more is not ours
+_NODES = 1 << 18  # of a forest, likewise
 SHAPE_NORM = 60.0  # about how many steps of shape a text has on
 
 
@@ -35,22 +37,28 @@ class Header(msgspec.Struct, kw_only=True):
     scale: float
     bias: float
     shape: float
+    need: float = 0.0  # what the last fact counts: the words' own say
+    leaf: float = 0.0  # what the sum of the forest's leaves counts
+    roots: tuple[int, ...] = ()
+    nodes: int = 0
     steps: tuple[float, ...]
     threshold: float | None = None  # score from which on the strong model is worth it
     training: dict[str, object] = {}
 
 
 class Weights:
-    """A linear classifier, ready to score. Immutable."""
+    """A classifier, ready to score. Immutable."""
 
-    def __init__(self, header: Header, values: array[int]) -> None:
+    def __init__(self, header: Header, values: array[int], trees: Forest | None = None) -> None:
         self.header = header
         self.values = values
+        self.trees = trees
 
     def gain(self, read: features.Read) -> float:
         """The quality that the strong model is expected to add, about -1..1."""
         header = self.header
-        return header.bias + header.scale * self._raw(read)
+        gain = header.bias + header.scale * self._raw(read) + header.need * read.facts[-1]
+        return gain + header.leaf * self.trees.total(read.facts) if self.trees else gain
 
     def _raw(self, read: features.Read) -> float:
         values, words = self.values, read.words
@@ -83,7 +91,8 @@ def _pick(indices: list[int], values: array[int]) -> tuple[int, ...] | list[int]
 def dump(weights: Weights) -> bytes:
     """The file."""
     head = msgspec.json.encode(weights.header)
-    return MAGIC + head + b"\n" + zlib.compress(weights.values.tobytes(), 9)
+    raw = weights.values.tobytes() + (forest.dump(weights.trees) if weights.trees else b"")
+    return MAGIC + head + b"\n" + zlib.compress(raw, 9)
 
 
 def load(data: bytes) -> Weights:
@@ -100,16 +109,28 @@ def load(data: bytes) -> Weights:
             f"it was trained on features {header.features}, this muxproxy reads "
             f"{features.VERSION}: train it again"
         )
-    if not newline or not 8 <= header.bits <= _LARGEST or len(header.steps) < 2:
+    if (
+        not newline
+        or not 8 <= header.bits <= _LARGEST
+        or len(header.steps) < 2
+        or not 0 <= header.nodes <= _NODES
+    ):
         raise BadWeights("its header makes no sense")
-    size = 1 << header.bits
+    words = 1 << header.bits
+    size = words + header.nodes * forest.NODE
     unpacker = zlib.decompressobj()
     try:
         raw = unpacker.decompress(packed, size + 1)
     except zlib.error as error:
         raise BadWeights(f"its weights cannot be unpacked: {error}") from None
     if len(raw) != size:
-        raise BadWeights(f"it holds {len(raw)} weights, its header says {size}")
+        raise BadWeights(f"it holds {len(raw)} bytes of weights, its header says {size}")
     values = array("b")
-    values.frombytes(raw)
-    return Weights(header, values)
+    values.frombytes(raw[:words])
+    if not header.nodes:
+        return Weights(header, values)
+    try:
+        trees = forest.load(raw[words:], header.roots, features.FACTS)
+    except ValueError as error:
+        raise BadWeights(str(error)) from None
+    return Weights(header, values, trees)

@@ -24,7 +24,7 @@ TEXTS = [
 def test_they_come_back_and_score_the_same(text: str) -> None:
     read, again = features.read(text, packing.BITS), packing.unpack(packing.pack(text))
     assert (sorted(read.words), sorted(read.shape)) == (again.words, again.shape)
-    assert read.form == again.form
+    assert (read.form, read.facts) == (again.form, again.facts)
     weights = judgement.default_weights()
     assert weights.gain(read) == pytest.approx(weights.gain(again))
     assert packing.pack(text) == packing.pack(text)
@@ -55,7 +55,8 @@ def blob(*numbers: int, head: bytes = bytes((features.VERSION, packing.BITS, 0))
         (blob()[:3] + b"nonsense", "unpacked"),
         (blob(5), "empty"),
         (blob(5, 5, 1), "cut off"),
-        (blob(1, 0, 1 << packing.BITS), "none of ours"),
+        (blob(1, 0, *[0] * features.FACTS), "cut off"),
+        (blob(1, 0, *[0] * features.FACTS, 1 << packing.BITS), "none of ours"),
     ],
 )
 def test_what_is_none_of_ours_says_so(data: bytes, why: str) -> None:

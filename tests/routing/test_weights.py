@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from array import array
+from math import hypot
 
 import pytest
 
-from muxproxy.routing import features, judgement
+from muxproxy.routing import features, judgement, meanings
+from muxproxy.routing.forest import LEAF, Forest
 from muxproxy.routing.weights import BadWeights, Header, Weights, dump, load
 
 EXAM = "Which of these is a prime?\nA. 4\nB. 6\nC. 7\nD. 8\nAnswer:"
@@ -33,9 +35,11 @@ def test_a_file_comes_back_as_it_was() -> None:
     ("change", "why"),
     [
         (lambda data: b"PK" + data, "not a file of"),
-        (lambda data: data.replace(b'"bits":8', b'"bits":9'), "holds 256 weights"),
+        (lambda data: data.replace(b'"bits":8', b'"bits":9'), "holds 256 bytes"),
         (lambda data: data.replace(b'"bits":8', b'"bits":60'), "makes no sense"),
-        (lambda data: data.replace(b'"features":1', b'"features":0'), "train it again"),
+        (lambda data: data.replace(b'"features":2', b'"features":1'), "train it again"),
+        (lambda data: data.replace(b'"nodes":0', b'"nodes":-1'), "makes no sense"),
+        (lambda data: data.replace(b"MUXROUTE2", b"MUXROUTE1"), "not a file of"),
         (lambda data: data.rpartition(b"\n")[0] + b"\nxxxxxxxxxxx", "unpacked"),
         (lambda data: data.replace(b'"bits"', b'"tibs"'), "header cannot be read"),
     ],
@@ -43,6 +47,56 @@ def test_a_file_comes_back_as_it_was() -> None:
 def test_a_wrong_file_says_what_is_wrong(change: object, why: str) -> None:
     with pytest.raises(BadWeights, match=why):
         load(change(dump(small())))  # type: ignore[operator]
+
+
+LENGTH = [name for name, _ in features.SHAPE].index("characters")
+
+
+def grown(
+    asks: tuple[int, ...] = (LENGTH, LEAF, LEAF), skips: tuple[int, ...] = (2, 0, 0)
+) -> Weights:
+    """One tree: texts of up to ten characters lose 7, longer ones gain 5; both times 0.1."""
+    weights = small(leaf=0.1, roots=(0,), nodes=len(asks))
+    limits = array("h", (10, -7, 5)[: len(asks)])
+    weights.trees = Forest((0,), bytes(asks), limits, array("H", skips))
+    return weights
+
+
+def test_a_forest_comes_back_and_adds_its_leaves() -> None:
+    weights = load(dump(grown()))
+    assert weights.gain(features.read("short", 8)) == pytest.approx(0.2 - 0.7)
+    assert weights.gain(features.read("a longer text", 8)) == pytest.approx(0.2 + 0.5)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        grown(skips=(3, 0, 0)),
+        grown(skips=(0, 0, 0)),
+        grown(asks=(features.FACTS, LEAF, LEAF)),
+        grown(asks=(LENGTH, LEAF, LENGTH)),
+    ],
+)
+def test_a_forest_that_leads_nowhere_is_refused(wrong: Weights) -> None:
+    with pytest.raises(BadWeights, match="nowhere"):
+        load(dump(wrong))
+
+
+@pytest.mark.parametrize("words", ["mother father integer", "river lake equation"])
+def test_words_that_mean_alike_have_rows_alike(words: str) -> None:
+    one, like, other = (
+        features.read(word, 8).facts[-meanings.COLUMNS : -1] for word in words.split()
+    )
+
+    def together(row: list[int]) -> float:
+        return sum(a * b for a, b in zip(one, row, strict=True)) / hypot(*one) / hypot(*row)
+
+    assert together(like) > 0.9
+    assert together(other) < 0.1
+
+
+def test_no_words_mean_nothing() -> None:
+    assert meanings.of([]) == [0] * meanings.COLUMNS
 
 
 def test_the_score_is_the_place_among_the_training_texts() -> None:
@@ -84,6 +138,7 @@ def test_any_text_has_a_score(text: str) -> None:
 
 def test_the_shipped_weights_name_their_sources_and_may_be_shipped() -> None:
     training = judgement.default_weights().header.training
+    assert "Apache-2.0" in str(training["embeddings"])
     sources = training["sources"]
     assert isinstance(sources, dict) and len(sources) == 10
     for name, told in sources.items():

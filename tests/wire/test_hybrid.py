@@ -18,7 +18,7 @@ PROVIDERS = """
   one: {dialect: openai, base_url: "SIM/v1", api_key: k1, breaker: {failures: 2, open_for: 60s}}
   two: {dialect: openai, base_url: "SIM/v1", api_key: k2, breaker: {failures: 2, open_for: 60s}}
 """
-HARD = "Prove that there are infinitely many primes and compute the sum of the first hundred."
+HARD = "Prove that there are infinitely many primes."
 SCORE = judgement.scorer("semantic", None)(HARD).score
 
 
