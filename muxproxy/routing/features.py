@@ -74,6 +74,13 @@ _RELATION = _words(
     "percent if then average ratio"
 )
 
+# Each word with the sets it is in, a bit for each.
+_SETS = (_CONSTRAINT, _NEGATION, _HARD, _RELATION)
+_IN = {
+    word: sum((word in words) << bit for bit, words in enumerate(_SETS))
+    for word in frozenset().union(*_SETS)
+}
+
 _LOG = tuple(int(16 * 1.5**i) for i in range(14))  # 16 .. 3113
 _FEW = (1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 30, 45)
 _SHARE = (1, 2, 4, 6, 9, 13, 18, 25, 35, 50)
@@ -182,6 +189,7 @@ def _shape(text: str, whole: int, words: list[bytes]) -> tuple[list[int], int]:
     numbers = _NUMBER.findall(text)
     total = max(len(words), 1)
     letters = sum(map(len, words))
+    known = list(filter(None, map(_IN.get, words)))
     marks = len(_CODE.findall(text)) if _may_be_code(text) else 0
     capitals = sum(map(str.isupper, text)) if len(text) < 600 else sum(map(str.isupper, text[:600]))
     values = [
@@ -208,10 +216,7 @@ def _shape(text: str, whole: int, words: list[bytes]) -> tuple[list[int], int]:
         100 * capitals // max(min(len(text), 600), 1),
         100 * (len(text) - len(text.encode("ascii", "ignore"))) // max(len(text), 1),
         len(_LIST.findall(text)),
-        sum(map(_CONSTRAINT.__contains__, words)),
-        sum(map(_NEGATION.__contains__, words)),
-        sum(map(_HARD.__contains__, words)),
-        sum(map(_RELATION.__contains__, words)),
+        *(sum(found >> bit & 1 for found in known) for bit in range(len(_SETS))),
         count("$"),
         count('"') + count("“"),
     ]

@@ -10,14 +10,15 @@ fewer than two training texts have no row but by chance: two of three places hol
 from __future__ import annotations
 
 import zlib
-from array import array
 from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
-from operator import itemgetter
 
 COLUMNS = 9
 PLACES = 1 << 16
+_LANE = 3  # bytes: the sum of as many words as a text has that is looked at stays below 2**24
+_ABOVE = 128  # added to each, so that none is negative
+_RAISED = bytes((byte + _ABOVE) % 256 for byte in range(256))  # of signed bytes
 
 
 def of(words: Iterable[int]) -> list[int]:
@@ -26,13 +27,19 @@ def of(words: Iterable[int]) -> list[int]:
     if not places:
         return [0] * COLUMNS
     count = len(places)
-    pick = itemgetter(*places, 0)  # one more, so that it is a tuple always
-    return [1000 * (sum(pick(column)) - column[0]) // count for column in table()]
+    total = sum(map(table().__getitem__, places)).to_bytes(_LANE * COLUMNS, "little")
+    sums = [int.from_bytes(total[at : at + _LANE], "little") for at in range(0, len(total), _LANE)]
+    return [1000 * (each - _ABOVE * count) // count for each in sums]
 
 
 @cache
-def table() -> tuple[array[int], ...]:
-    """The columns of `words.bin`."""
+def table() -> list[int]:
+    """The rows of `words.bin`, each as one number: a column every `_LANE` bytes, so that one
+    addition adds whole rows."""
     packed = files("muxproxy.routing").joinpath("words.bin").read_bytes()
-    raw = zlib.decompress(packed)
-    return tuple(array("b", raw[at : at + PLACES]) for at in range(0, len(raw), PLACES))
+    raw = zlib.decompress(packed).translate(_RAISED)
+    rows = bytearray(_LANE * COLUMNS * PLACES)
+    for column in range(COLUMNS):
+        rows[column * _LANE :: _LANE * COLUMNS] = raw[column * PLACES : (column + 1) * PLACES]
+    size = _LANE * COLUMNS
+    return [int.from_bytes(rows[at : at + size], "little") for at in range(0, len(rows), size)]

@@ -16,7 +16,7 @@ from operator import itemgetter
 
 import msgspec
 
-from muxproxy.routing import features, forest
+from muxproxy.routing import features, forest, meanings
 from muxproxy.routing.forest import Forest
 
 MAGIC = b"MUXROUTE2\n"
@@ -127,6 +127,7 @@ def load(data: bytes) -> Weights:
         raise BadWeights(f"it holds {len(raw)} bytes of weights, its header says {size}")
     values = array("b")
     values.frombytes(raw[:words])
+    meanings.table()  # read now: the first prompt must not wait for it
     if not header.nodes:
         return Weights(header, values)
     try:
