@@ -1,6 +1,7 @@
 """A trained classifier as one small file: a header that tells its training, then the weights.
 
-    b"MUXROUTE1\\n", one line of JSON (Header), then 2**bits weights as signed bytes (zlib)
+    b"MUXROUTE2\\n", one line of JSON (Header), then by zlib 2**bits weights as signed bytes and a
+    forest of Header.nodes nodes
 
 The score of a text is where its predicted gain (quality of the strong model minus that of the
 cheap one) lies among those of the training texts: at 0.8, four of five would gain less.
