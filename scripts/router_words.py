@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections import Counter
 from pathlib import Path
 from zlib import crc32
@@ -14,7 +13,7 @@ from tokenizers import Tokenizer
 
 from muxproxy.routing import features, meanings
 
-PLACES, DIRECTIONS = meanings.PLACES, meanings.COLUMNS - 1
+DIRECTIONS = meanings.COLUMNS - 1
 OFTEN = 0.003  # share of the texts at which a word counts half: "the" says little
 LEAST = 2  # texts a word must be in
 LONGEST = 24  # word pieces
@@ -53,10 +52,11 @@ class Words:
         """`words.bin` from (words, columns), and what one unit of each column stands for."""
         unit = np.quantile(np.abs(columns), 0.999, axis=0) / 127
         whole = np.clip(np.rint(columns / np.where(unit > 0, unit, 1)), -127, 127).astype(np.int8)
-        places = np.zeros((PLACES, columns.shape[1]), np.int8)
-        for index in self.rank:  # where two words share a place, the commoner one stays
-            places[crc32(self.words[index]) & (PLACES - 1)] = whole[index]
-        return zlib.compress(places.T.tobytes(), 9), unit
+        # Where two words have one hash, the commoner one stays.
+        rows = {crc32(self.words[index]): index for index in self.rank}
+        hashes = sorted(rows)
+        kept = whole[[rows[one] for one in hashes]]
+        return meanings.dump(hashes, [column.tobytes() for column in kept.T]), unit
 
 
 def _words(text: str) -> list[bytes]:

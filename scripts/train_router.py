@@ -36,9 +36,9 @@ from muxproxy.routing.forest import LEAF, Forest
 from muxproxy.routing.weights import Header, Weights, dump
 
 BITS, SHAPE, RIDGE, LEVELLING, ROUNDS = 18, 0.6, 25.0, 0.35, 60
-BETWEEN, SPREAD, MEANING = 0.35, 0.4, 0.3
+BETWEEN, SPREAD, MEANING = 0.35, 0.4, 0.5
 MORE = {"routellm_gsm8k": 2.0}  # few rows, and the ridge would give them up for the others
-TREES, SMALLEST, LOOKED_AT, SHARE = 100, 20, 0.4, 0.6  # SHARE: to one of the ridge
+TREES, SMALLEST, LOOKED_AT, SHARE = 70, 10, 0.4, 0.8  # SHARE: to one of the ridge
 MODEL = "sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0), words only"
 HERE = Path(meanings.__file__).parent
 LICENCES = {
