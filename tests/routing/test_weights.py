@@ -8,6 +8,7 @@ from math import hypot
 import pytest
 
 from muxproxy.routing import features, judgement, meanings
+from muxproxy.routing.fitting import BELIEVED, fit
 from muxproxy.routing.forest import LEAF, Forest
 from muxproxy.routing.weights import BadWeights, Header, Weights, dump, load
 
@@ -150,3 +151,17 @@ def test_reasons_hold_nothing_of_the_text() -> None:
     for strategy in ("semantic", "heuristic"):
         reason = judgement.scorer(strategy, None)("my secret sesame must be json, explain").reason
         assert "sesame" not in reason
+
+
+def test_fitting_believes_what_was_there_as_far_as_it_holds() -> None:
+    weights = judgement.default_weights()
+    texts = [f"{EXAM} {n}" if n % 2 else f"Say hello to number {n}." for n in range(200)]
+    reads = [features.read(text, 18) for text in texts]
+    said = [weights.gain(read) for read in reads]
+    ends = {}
+    for name, gains in (("so", said), ("against", [-g for g in said]), ("none", [0.1] * 200)):
+        fitted = fit(weights, reads, gains, {})
+        ends[name] = fitted.header.leaf / weights.header.leaf
+    assert ends["so"] == pytest.approx(1)
+    assert ends["against"] == 0
+    assert ends["none"] == pytest.approx(BELIEVED / (200 + BELIEVED))
