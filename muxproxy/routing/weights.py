@@ -98,6 +98,8 @@ def dump(weights: Weights) -> bytes:
 
 def load(data: bytes) -> Weights:
     """Raises BadWeights."""
+    if data.startswith(MAGIC[:8]) and not data.startswith(MAGIC):
+        raise BadWeights("it was made for another version of muxproxy: train it again")
     if not data.startswith(MAGIC):
         raise BadWeights("it is not a file of `muxproxy train`")
     line, newline, packed = data[len(MAGIC) :].partition(b"\n")
