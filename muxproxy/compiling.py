@@ -24,7 +24,8 @@ from muxproxy.proxy.forward import credential_for
 from muxproxy.proxy.health import Health
 from muxproxy.proxy.health.probes import Probe
 from muxproxy.proxy.strategies import Strategies
-from muxproxy.routing.judgement import COUNTS
+from muxproxy.routing.judgement import COUNTS, weights_at
+from muxproxy.routing.weights import BadWeights
 from muxproxy.rules import Rulebook, compile_rules, compile_when
 from muxproxy.upstream import Origin, Upstreams, spec_from
 
@@ -48,14 +49,15 @@ _REPORTS_ANYWAY = frozenset({"mistral", "openrouter", "perplexity"})
 
 
 def unreadable_terms(config: Config) -> list[Note]:
-    """What budgets, limits and prices themselves could not read of the configuration."""
+    """What budgets, limits, prices and strategies could not read of the configuration."""
     found = [
         *budget_faults(config.budgets, time.time()),
         *runaway_faults(config.runaway),
         *limit_faults(config.limits),
         *override_faults(config.prices),
     ]
-    return [*(Note(_path(where), text) for where, text in found), *_counts(config)]
+    notes = [Note(_path(where), text) for where, text in found]
+    return [*notes, *_counts(config), *_weights(config)]
 
 
 def _counts(config: Config) -> list[Note]:
@@ -67,6 +69,22 @@ def _counts(config: Config) -> list[Note]:
         for name in spec.counts
         if name not in COUNTS
     ]
+
+
+def _weights(config: Config) -> list[Note]:
+    """A file of weights that is not there or cannot be used."""
+    path = config.routing.weights
+    if path is None:
+        return []
+    try:
+        weights_at(path)
+    except OSError as error:
+        why, hint = f"{path}: {error.strerror}", "make it with muxproxy train"
+    except BadWeights as error:
+        why, hint = f"{path}: {error}", ""
+    else:
+        return []
+    return [Note(("routing", "weights"), why, hint)]
 
 
 def _path(dotted: str) -> tuple[str | int, ...]:

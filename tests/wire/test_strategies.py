@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from muxproxy.config.faults import ConfigError
 from tests.http_client import Answer
 from tests.stack import Stack, stack
 
@@ -205,11 +206,25 @@ async def test_remembered_conversations_are_bounded(tmp_path: Path) -> None:
         assert len(proxy.runtime.proxy.conversations) == 2
 
 
-async def test_weights_that_cannot_be_read_stop_the_start(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"routing\.weights: .*nowhere\.mux"):
-        async with stack(
-            tmp_path, YAML + "routing: {weights: /nowhere.mux}\n", providers=PROVIDERS
-        ):
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (None, "No such file"),
+        (b"MUXROUTE1\n{}\n", "another version of muxproxy: train it again"),
+        (b"PK", "not a file of `muxproxy train`"),
+    ],
+)
+async def test_weights_that_cannot_be_used_stop_the_start(
+    tmp_path: Path, data: bytes | None, why: str
+) -> None:
+    path = tmp_path / "router.mux"
+    if data is not None:
+        path.write_bytes(data)
+    yaml = YAML + f"routing: {{weights: {path}}}\n"
+    with pytest.raises(
+        ConfigError, match=rf"yaml:\d+:\d+: routing\.weights: .*router\.mux: .*{why}"
+    ):
+        async with stack(tmp_path, yaml, providers=PROVIDERS):
             pass
 
 
