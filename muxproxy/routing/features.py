@@ -1,4 +1,5 @@
-"""A prompt as numbers: hashed words and word pairs, and what its shape tells. Pure and bounded.
+"""A prompt as numbers: hashed words and word pairs, what its shape tells, and what its words mean.
+Pure and bounded.
 
 `read` is the one place where text becomes features, for training and for serving: weights made
 with another `VERSION` of it must not be used. Everything looks at a bounded part of the text

@@ -8,9 +8,10 @@ little-endian.
 
 from __future__ import annotations
 
-import sys
 from array import array
 from collections.abc import Sequence
+
+from muxproxy.routing.endian import little
 
 LEAF = 255
 NODE = 5  # bytes
@@ -41,7 +42,7 @@ class Forest:
 
 def dump(forest: Forest) -> bytes:
     """The arrays as bytes."""
-    return forest.asks + _little(forest.limits).tobytes() + _little(forest.skips).tobytes()
+    return forest.asks + little(forest.limits).tobytes() + little(forest.skips).tobytes()
 
 
 def load(raw: bytes, roots: Sequence[int], facts: int) -> Forest:
@@ -50,18 +51,10 @@ def load(raw: bytes, roots: Sequence[int], facts: int) -> Forest:
     asks, limits, skips = raw[:count], array("h"), array("H")
     limits.frombytes(raw[count : 3 * count])
     skips.frombytes(raw[3 * count :])
-    forest = Forest(roots, asks, _little(limits), _little(skips))
+    forest = Forest(roots, asks, little(limits), little(skips))
     if any(not 0 <= root < count for root in roots) or (asks and asks[-1] != LEAF):
         raise ValueError("its trees lead nowhere")
     for at, (fact, skip) in enumerate(zip(asks, forest.skips, strict=True)):
         if fact != LEAF and (fact >= facts or not 0 < skip < count - at):
             raise ValueError("its trees lead nowhere")
     return forest
-
-
-def _little(numbers: array[int]) -> array[int]:
-    if sys.byteorder == "little":
-        return numbers
-    swapped = numbers[:]
-    swapped.byteswap()
-    return swapped

@@ -5,18 +5,19 @@ differences, 32 bits each, little-endian; then `COLUMNS` columns of signed bytes
 are the main directions of the word's embedding by all-MiniLM-L6-v2 (Apache-2.0), so words that mean
 alike have rows alike; the last is what the word says about the need of the strong model, as fitted
 by `scripts/train_router.py`. Words that were in fewer than two training texts are not in it, and
-count as zeros.
+count as zeros. Weights are made with it: another table needs another `features.VERSION`.
 """
 
 from __future__ import annotations
 
-import sys
 import zlib
 from array import array
 from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
 from itertools import accumulate
+
+from muxproxy.routing.endian import little
 
 COLUMNS = 9
 _LANE = 3  # bytes: the sum of as many words as a text has that is looked at stays below 2**24
@@ -27,7 +28,7 @@ _RAISED = bytes((byte + _ABOVE) % 256 for byte in range(256))  # of signed bytes
 def of(words: Iterable[int]) -> list[int]:
     """A thousand times the mean row of different words, given by their CRC-32; rounded down."""
     different = set(words)
-    known = list(filter(None, map(table().get, different)))
+    known = list(filter(None, map(table().get, different)))  # no row is 0: see _ABOVE
     if not known:
         return [0] * COLUMNS
     total, count, above = sum(known), len(different), _ABOVE * len(known)
@@ -48,9 +49,7 @@ def load(data: bytes) -> dict[int, int]:
     raw = zlib.decompress(data)
     count = int.from_bytes(raw[:4], "little")
     first = 4 * (count + 1)
-    steps = array("I", raw[4:first])
-    if sys.byteorder == "big":
-        steps.byteswap()
+    steps = little(array("I", raw[4:first]))
     columns = raw[first:].translate(_RAISED)
     size = _LANE * COLUMNS
     rows = bytearray(size * count)
@@ -63,7 +62,5 @@ def load(data: bytes) -> dict[int, int]:
 def dump(words: Sequence[int], columns: Sequence[bytes]) -> bytes:
     """The file of rising hashes and, for each column, a signed byte a word."""
     steps = array("I", (b - a for a, b in zip([0, *words], words, strict=False)))
-    if sys.byteorder == "big":
-        steps.byteswap()
-    head = len(words).to_bytes(4, "little") + steps.tobytes()
+    head = len(words).to_bytes(4, "little") + little(steps).tobytes()
     return zlib.compress(head + b"".join(columns), 9)

@@ -7,13 +7,13 @@ characters, and for no text more than `MOST`, for only its ends are read. Pure.
 
 from __future__ import annotations
 
-import sys
 import zlib
 from array import array
 from collections.abc import Iterable
 from itertools import accumulate, pairwise
 
 from muxproxy.routing import features
+from muxproxy.routing.endian import little
 from muxproxy.routing.features import Read
 
 MOST = 8192  # bytes
@@ -32,7 +32,7 @@ def pack(text: str) -> bytes:
     head = bytes((features.VERSION, BITS, read.form))
     facts = [fact & _ALL for fact in read.facts]
     numbers = [len(read.words), len(read.shape), *facts, *_steps(read.words), *_steps(read.shape)]
-    return head + zlib.compress(_little(array("I", numbers)).tobytes(), 1)
+    return head + zlib.compress(little(array("I", numbers)).tobytes(), 1)
 
 
 def unpack(data: bytes) -> Read:
@@ -48,7 +48,7 @@ def unpack(data: bytes) -> Read:
         raise BadFeatures("they cannot be unpacked") from None
     if len(numbers) < 2:
         raise BadFeatures("they are empty")
-    words, shape, *rest = _little(numbers)
+    words, shape, *rest = little(numbers)
     steps = rest[features.FACTS :]
     if len(rest) != features.FACTS + words + shape:
         raise BadFeatures("they are cut off")
@@ -62,9 +62,3 @@ def unpack(data: bytes) -> Read:
 def _steps(indices: Iterable[int]) -> list[int]:
     ranked = sorted(indices)
     return [*ranked[:1], *(b - a for a, b in pairwise(ranked))]
-
-
-def _little(numbers: array[int]) -> array[int]:
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    return numbers

@@ -65,6 +65,7 @@ class Response:
         self._reasons: list[bytes] = []
         self.on_body = self._pieces.append
         self.on_status = self._reasons.append
+        # None between responses only, when no callback runs: not asserted on each read.
         self._parser: HttpResponseParser | None = None
         self.begin()
 
